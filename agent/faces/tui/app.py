@@ -1,0 +1,386 @@
+"""The terminal app of `trm-agent fix` and `trm-agent replay`.
+
+What the CLI calls (import it late; this module imports textual):
+
+    result = run_fix_app(events, stop=..., on_apply=..., on_commit=..., on_drop=..., title="shop", theme="dark")
+    result = run_replay_app(recorded_events, title="20260101-120000", speed=1.0)
+    for line in result.summary: print(line)          # on the main screen, after the app has gone
+
+- `events` is a (blocking) iterator of `agent.events.Event` that ends after its `Finished`. It runs in a thread of its own; what it raises
+  comes out of `run_fix_app` after the terminal is restored, so that the CLI's error handling is the only one.
+- `stop()` asks the search to end soon. It is called from the app's thread, must return at once, may be called more than once.
+- `on_apply(patch)`, `on_commit(patch)`, `on_drop(patch)` get the very `PatchFound` that was on the screen, after the search has ended, in a thread;
+  they return one line for the user ("applied to src/shop/cart.py; trm-agent undo takes it back"). What they raise is shown (with its
+  `hint`, if it has one) and the patch can still be applied, copied or dropped. A missing one has no key.
+- Nothing here writes a file, asks a question, or opens a socket.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+
+from agent.events import Event, Finished, PatchFound
+from agent.faces.tui.feed import Feed
+from agent.faces.tui.playback import Playback
+from agent.faces.tui.screens.fix import FixScreen
+from agent.faces.tui.screens.help import HelpScreen
+from agent.faces.tui.state import Timeline
+from agent.faces.tui.summary import summary_lines
+from agent.faces.tui.themes import DARK, LIGHT, THEMES, VARIABLES
+
+Deed = Callable[[PatchFound], str]
+Decided = Literal["", "applied", "committed", "dropped"]
+
+REFRESH = 1 / 20
+"""Seconds between two redraws at least."""
+DRAIN_SECONDS = 0.015
+"""Time that one redraw may spend on taking events in; the rest waits for the next one."""
+DRAIN_EVENTS = 200
+
+DONE: dict[str, Decided] = {"apply": "applied", "commit": "committed", "drop": "dropped"}
+
+
+@dataclass(frozen=True)
+class FixResult:
+    """What the user decided. `decision` is "" if they left without deciding; `message` is what the callback said.
+
+    `finished` is None if they left before the run's end (exit code 130 then). `summary` are plain lines to print.
+    """
+
+    decision: Decided
+    message: str
+    patch: PatchFound | None
+    finished: Finished | None
+    summary: tuple[str, ...]
+
+
+class FixApp(App[FixResult]):
+    """Routes events to the screen and keys to the callbacks."""
+
+    CSS_PATH = "styles.tcss"
+    TITLE = "trm-agent"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "deed('apply')", "Apply"),
+        Binding("c", "deed('commit')", "Commit"),
+        Binding("y", "copy_diff", "Copy"),
+        Binding("d", "deed('drop')", "Drop"),
+        Binding("t", "next_theme", "Theme", show=False),
+        Binding("m", "mouse", "Release the mouse", show=False),
+        Binding("question_mark", "help", "Help", key_display="?"),
+        Binding("q", "quit", "Quit"),
+        Binding("ctrl+c", "cancel", "Cancel", show=False, priority=True),
+        # Textual's own quit key would leave a running search behind.
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        playback: Playback,
+        *,
+        events: Iterator[Event] | None = None,
+        stop: Callable[[], object] = lambda: None,
+        deeds: dict[str, Deed | None] | None = None,
+        title: str = "",
+        theme: str = "dark",
+    ) -> None:
+        if theme not in THEMES:
+            raise ValueError(f"unknown theme {theme!r}: choose {', '.join(THEMES)}")
+        super().__init__()
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = THEMES[theme]
+        self.playback = playback
+        self.fix_screen = FixScreen(playback, title)
+        self.feed = Feed(events, self.post_message) if events is not None else None
+        self._stop = stop
+        self._deeds = deeds or {}
+        self._latest: PatchFound | None = None
+        self._wanted: tuple[str, PatchFound] | None = None
+        self._busy = False
+        self._stopping = False
+        self._leaving = False
+        self._decision: Decided = ""
+        self._decision_message = ""
+        self._drawn_at = 0.0
+        self._scheduled = False
+        self._mouse_on = True
+        self._began = time.monotonic()
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return VARIABLES
+
+    def on_mount(self) -> None:
+        self.push_screen(self.fix_screen)
+        if self.feed is not None:
+            self.feed.start()
+            self.set_interval(1.0, self._second)
+        else:
+            self._ticked = time.monotonic()
+            self.set_interval(REFRESH, self._replay_tick)
+
+    # -- events in
+
+    def on_feed_arrived(self) -> None:
+        """Events wait: take them at the next redraw, at most one every `REFRESH` seconds."""
+        if not self._scheduled:
+            self._scheduled = True
+            wait = self._drawn_at + REFRESH - time.monotonic()
+            self.set_timer(max(0.001, wait), self._drain)
+
+    def _drain(self) -> None:
+        assert self.feed is not None
+        self._scheduled = False
+        deadline = time.monotonic() + DRAIN_SECONDS
+        ended = self.feed.ended  # before taking: what came before the end is then certainly taken
+        while self.feed.waiting and time.monotonic() < deadline:
+            for event in self.feed.take(DRAIN_EVENTS):
+                self.playback.timeline.append(event)
+                if isinstance(event, PatchFound):
+                    self._latest = event
+            self.playback.tick(0)
+        self._drawn_at = time.monotonic()
+        self.fix_screen.show()
+        self.refresh_bindings()
+        if self.feed.waiting:
+            self.on_feed_arrived()
+        elif ended:
+            self._search_over()
+
+    def _search_over(self) -> None:
+        assert self.feed is not None
+        if self.feed.error is not None:
+            self._leave()
+        elif self._wanted is not None:
+            kind, patch = self._wanted
+            self._wanted = None
+            self._perform(kind, patch)
+        elif self._leaving:
+            self._leave()
+        elif self._stopping:
+            self.fix_screen.say("")
+
+    def _second(self) -> None:
+        if not self._searching:
+            return
+        self.fix_screen.seconds = time.monotonic() - self._began
+        if self.fix_screen.is_attached and self.fix_screen.is_mounted:
+            self.fix_screen.show_bars()
+
+    def _replay_tick(self) -> None:
+        now = time.monotonic()
+        passed, self._ticked = now - self._ticked, now
+        if self.playback.tick(passed):
+            self.fix_screen.show()
+            self.refresh_bindings()
+
+    @property
+    def _searching(self) -> bool:
+        return self.feed is not None and not (self.feed.ended and not self.feed.waiting)
+
+    # -- keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        patch = self.playback.state.patch
+        if action == "copy_diff":
+            return patch is not None
+        if action == "deed":
+            kind = str(parameters[0])
+            able = self._deeds.get(kind) is not None or kind == "drop"
+            decided = bool(self._decision) or self._busy or self._wanted is not None
+            return self.playback.live and able and patch is not None and not decided
+        return True
+
+    def action_deed(self, kind: str) -> None:
+        patch = self.playback.state.patch
+        if patch is None or self._busy or self._decision:
+            return
+        if patch != self._latest:
+            self.fix_screen.say("A newer patch was found meanwhile; press end to see it first.")
+            return
+        if self._searching:
+            self._wanted = (kind, patch)
+            self._ask_to_stop()
+            self.fix_screen.say(f"Stopping the search, then: {kind} …")
+            return
+        self._perform(kind, patch)
+
+    def _perform(self, kind: str, patch: PatchFound) -> None:
+        self._busy = True
+        self.fix_screen.say(f"{kind} …")
+        self.run_worker(partial(self._deed_in_thread, kind, patch), thread=True, group="deed")
+
+    def _deed_in_thread(self, kind: str, patch: PatchFound) -> None:
+        deed = self._deeds.get(kind)
+        try:
+            message = deed(patch) if deed else "Dropped: nothing was written."
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user sees it and may choose again
+            self.call_from_thread(self._performed, "", _told(error))
+        else:
+            self.call_from_thread(self._performed, DONE[kind], message)
+
+    def _performed(self, decision: Decided, message: str) -> None:
+        self._busy = False
+        if decision:
+            self._decision, self._decision_message = decision, message
+        self.fix_screen.say(f"{message}  q leaves" if decision else message)
+        if self._leaving:
+            self._leave()
+
+    def action_copy_diff(self) -> None:
+        patch = self.playback.state.patch
+        if patch is not None:
+            self.copy_to_clipboard(patch.diff)
+            self.fix_screen.say("Diff copied to the clipboard.")
+
+    def action_help(self) -> None:
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen())
+
+    def action_next_theme(self) -> None:
+        names = list(THEMES.values())
+        at = names.index(self.theme) if self.theme in names else -1
+        self.theme = names[(at + 1) % len(names)]
+
+    def action_mouse(self) -> None:
+        """Give the mouse to the terminal (to select text) and take it back. Textual has no public call for it."""
+        self._mouse_on = not self._mouse_on
+        name = "_enable_mouse_support" if self._mouse_on else "_disable_mouse_support"
+        switch = getattr(self._driver, name, None)
+        if switch is not None:
+            switch()
+        self.fix_screen.say(
+            "" if self._mouse_on else "The mouse is the terminal's now; m takes it back."
+        )
+
+    def _ask_to_stop(self) -> None:
+        self._stopping = True
+        self._stop()
+
+    async def action_quit(self) -> None:
+        """Stop the search and leave when it has ended; a second time: leave at once."""
+        if self._leaving or not (self._searching or self._busy):
+            self._leave()
+            return
+        self._leaving = True
+        if self._searching and not self._stopping:
+            self._ask_to_stop()
+        self.fix_screen.say("Stopping the search … q again leaves at once.")
+
+    async def action_cancel(self) -> None:
+        """Stop the search; a second time, or when none runs: leave."""
+        if self._searching and not self._stopping:
+            self._wanted = None
+            self._ask_to_stop()
+            self.fix_screen.say("Stopping the search … Ctrl+C again leaves at once.")
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self.feed is not None:
+            self.feed.abandon()
+        timeline = self.playback.timeline
+        timeline.seek(len(timeline))
+        state = timeline.state
+        summary = summary_lines(state, self._decision, self._decision_message)
+        if self.playback.live is False:
+            summary = []
+        self.exit(
+            FixResult(
+                self._decision,
+                self._decision_message,
+                state.patch,
+                state.finished,
+                tuple(summary),
+            )
+        )
+
+
+def _told(error: Exception) -> str:
+    hint = getattr(error, "hint", "")
+    return f"✗ {error}" + (f" · hint: {hint}" if hint else "")
+
+
+def fix_app(
+    events: Iterator[Event],
+    *,
+    stop: Callable[[], object],
+    on_apply: Deed,
+    on_commit: Deed | None = None,
+    on_drop: Deed | None = None,
+    title: str = "",
+    theme: str = "dark",
+) -> FixApp:
+    """The app of `run_fix_app`, not yet running."""
+    return FixApp(
+        Playback(Timeline(), live=True),
+        events=events,
+        stop=stop,
+        deeds={"apply": on_apply, "commit": on_commit, "drop": on_drop},
+        title=title,
+        theme=theme,
+    )
+
+
+def replay_app(
+    events: Iterable[Event], *, title: str = "", speed: float = 1.0, theme: str = "dark"
+) -> FixApp:
+    """The app of `run_replay_app`, not yet running."""
+    playback = Playback(Timeline(events), live=False, speed=speed)
+    return FixApp(playback, title=title, theme=theme)
+
+
+def run_fix_app(
+    events: Iterator[Event],
+    *,
+    stop: Callable[[], object],
+    on_apply: Deed,
+    on_commit: Deed | None = None,
+    on_drop: Deed | None = None,
+    title: str = "",
+    theme: str = "dark",
+    mouse: bool = True,
+) -> FixResult:
+    """Run the fix screen until the user leaves. `theme` is dark, light or ansi.
+
+    Raises what `events` raised, and ValueError for an unknown theme.
+    """
+    app = fix_app(
+        events,
+        stop=stop,
+        on_apply=on_apply,
+        on_commit=on_commit,
+        on_drop=on_drop,
+        title=title,
+        theme=theme,
+    )
+    return _run(app, mouse)
+
+
+def run_replay_app(
+    events: Iterable[Event],
+    *,
+    title: str = "",
+    speed: float = 1.0,
+    theme: str = "dark",
+    mouse: bool = True,
+) -> FixResult:
+    """Replay a recorded run on the same screen. Raises ValueError for an unknown theme or a speed that is not above 0."""
+    return _run(replay_app(events, title=title, speed=speed, theme=theme), mouse)
+
+
+def _run(app: FixApp, mouse: bool) -> FixResult:
+    result = app.run(mouse=mouse)
+    if app.feed is not None and app.feed.error is not None:
+        raise app.feed.error
+    if result is None:
+        # Textual itself failed and has printed why.
+        raise RuntimeError("the terminal app ended without a result; --no-tui does without it")
+    return result

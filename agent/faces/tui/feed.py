@@ -1,0 +1,85 @@
+"""Brings events from a blocking iterator to the app without ever blocking it.
+
+One daemon thread runs the iterator. A daemon rather than Textual's thread worker: leaving the app must not wait for an
+iterator that is stuck in a test run (asyncio joins its executor's threads at exit, it never joins a daemon). The thread only
+appends to a queue and posts `Arrived` when the queue was empty; the app takes what is there at its own pace. Nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from textual.message import Message
+
+from agent.events import Event
+
+
+class Feed:
+    """The queue between the search's thread and the app's.
+
+    `post` must be safe to call from another thread (`App.post_message` is). After the iterator ended, `ended` is true and `error` holds what
+    it raised, if anything.
+    """
+
+    class Arrived(Message):
+        """Events wait in the queue, or the iterator ended."""
+
+    def __init__(self, events: Iterator[Event], post: Callable[[Message], object]) -> None:
+        self._events = events
+        self._post = post
+        self._queue: deque[Event] = deque()
+        self._lock = threading.Lock()
+        self._notified = False
+        self._abandoned = False
+        self.ended = False
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._pump, name="trm-agent-events", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def take(self, most: int) -> list[Event]:
+        """Up to `most` waiting events, oldest first. Posts no further `Arrived` for those left: ask `waiting`."""
+        with self._lock:
+            taken = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+            self._notified = bool(self._queue)
+        return taken
+
+    @property
+    def waiting(self) -> int:
+        return len(self._queue)
+
+    def abandon(self) -> None:
+        """Nobody reads any more: close the iterator as soon as it yields again."""
+        self._abandoned = True
+
+    def _notify(self) -> None:
+        with self._lock:
+            if self._notified or self._abandoned:
+                return
+            self._notified = True
+        # The app may be gone between the check and the call; there is nobody left to tell then.
+        with contextlib.suppress(Exception):
+            self._post(self.Arrived())
+
+    def _pump(self) -> None:
+        try:
+            for event in self._events:
+                if self._abandoned:
+                    close = getattr(self._events, "close", None)
+                    if close is not None:
+                        close()
+                    break
+                with self._lock:
+                    self._queue.append(event)
+                self._notify()
+        except BaseException as error:  # noqa: BLE001 - handed to the caller of the app, which raises it again
+            self.error = error
+        finally:
+            with self._lock:
+                self.ended = True
+                self._notified = False
+            self._notify()

@@ -1,0 +1,88 @@
+"""Where in a run the screen is: following a live one, or walking through a recorded one."""
+
+from __future__ import annotations
+
+from agent.faces.tui.state import RunState, Timeline
+
+SPEEDS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+
+class Playback:
+    """A position in a `Timeline` that moves by itself while `playing`.
+
+    Live: playing means to show the newest event; pausing stops the view, never the search. Replay: playing moves a clock of `speed` recorded
+    seconds a second over the events.
+    """
+
+    def __init__(self, timeline: Timeline, *, live: bool, speed: float = 1.0) -> None:
+        if not speed > 0:
+            raise ValueError(f"speed must be above 0, not {speed}")
+        self.timeline = timeline
+        self.live = live
+        self.playing = True
+        self.speed = speed
+        self._now = 0.0
+
+    @property
+    def state(self) -> RunState:
+        return self.timeline.state
+
+    @property
+    def now(self) -> float:
+        """Seconds of the run shown."""
+        return self.state.at
+
+    @property
+    def over(self) -> bool:
+        """A replay that has shown everything."""
+        return not self.live and self.timeline.at_end
+
+    def tick(self, seconds: float) -> bool:
+        """Let `seconds` of wall time pass; True if the state changed."""
+        if not self.playing:
+            return False
+        before = self.timeline.position
+        if self.live:
+            self.timeline.seek(len(self.timeline))
+        else:
+            self._now += seconds * self.speed
+            events = self.timeline.events
+            while not self.timeline.at_end and events[self.timeline.position].at <= self._now:
+                self.timeline.forward()
+            if self.timeline.at_end:
+                self.playing = False
+        return self.timeline.position != before
+
+    def toggle(self) -> None:
+        """Pause or go on; a replay that is over starts again."""
+        if not self.playing and self.over:
+            self.timeline.seek(0)
+        self._now = self.state.at
+        self.playing = not self.playing
+
+    def step(self, events: int) -> None:
+        """Pause and move by so many events."""
+        self._go(self.timeline.position + events)
+
+    def milestone(self, direction: int) -> None:
+        """Pause and move to the next or previous event that is not mere progress."""
+        self._go(self.timeline.milestone(direction))
+
+    def home(self) -> None:
+        self._go(0)
+
+    def end(self) -> None:
+        """To the newest event; a live run is followed again."""
+        self._go(len(self.timeline))
+        self.playing = self.live
+
+    def _go(self, position: int) -> None:
+        self.playing = False
+        self.timeline.seek(position)
+        self._now = self.state.at
+
+    def faster(self, direction: int) -> None:
+        """The next (+1) or previous (-1) speed of `SPEEDS`."""
+        others = [s for s in SPEEDS if (s > self.speed if direction > 0 else s < self.speed)]
+        if others:
+            self.speed = others[0] if direction > 0 else others[-1]

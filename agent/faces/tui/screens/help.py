@@ -1,0 +1,97 @@
+"""What every panel shows, in plain words."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+from agent.faces.tui.themes import OUTCOMES
+from agent.faces.tui.widgets.code import LEGEND
+from agent.faces.tui.widgets.panel import styled
+
+INTRO = (
+    "A small network proposes an edit, thinks again, and changes its mind until it decides to stop. "
+    "Its proposals are run against your tests. Nothing is written to your files until you say so."
+)
+
+PANELS: tuple[tuple[str, str], ...] = (
+    (
+        "1 Failing tests",
+        "The tests that failed in the first run, with the exception and the line of your code where it "
+        "happened. They turn ✓ when the patch repairs them.",
+    ),
+    (
+        "2 Suspect code",
+        "The function the failing tests ran most and the passing ones least. A warm background shows "
+        "where the network would start an edit, the warmest place is underlined. In the margin: " + LEGEND + ".",
+    ),
+    (
+        "  Bisection",
+        "Where can the fault be? Each question halves the suspicion; each bar is the interval left after "
+        "an answer. The newest is on top.",
+    ),
+    (
+        "3 Thinking",
+        "z is the network's inner state, drawn as bits: ■ one, · zero, ◆ just became one, ◇ just became "
+        "zero. While many flip it is still searching. After every step it gives a probability that it is "
+        "done; above one half (┃) the bit is 1 and it stops. Below: its proposal y. Steps that agree share an "
+        "entry, so a new entry is a change of mind. The small bars are the probability it gives the edit.",
+    ),
+    (
+        "4 Candidates",
+        "Edits that were run in the sandbox: number, line, what is replaced by what, who proposed it, "
+        "verdict, time. " + "  ".join(f"{sign} {name}" for name, (sign, _) in OUTCOMES.items()) + ".",
+    ),
+    (
+        "5 Decisions",
+        "Every choice is a bit with a margin (0% a coin toss, 100% sure) and a reason: halt, side of a bisection, "
+        "accept a candidate, combine two edits, stop.",
+    ),
+    (
+        "6 Patch",
+        "The edit after which the failing tests pass and no other test broke, checked once more by a plain "
+        "pytest run.",
+    ),
+)
+
+KEYS: tuple[tuple[str, str], ...] = (
+    ("a  c  d", "apply the patch to your files, commit it, drop it"),
+    ("y", "copy the diff to the clipboard (OSC 52: works over SSH too)"),
+    ("space", "pause the view, or go on (a live search is not paused)"),
+    ("← →", "one event back or forward; with shift: to the next decision"),
+    ("home end", "to the first event, to the newest"),
+    ("+ -", "speed of a replay"),
+    ("1 to 6", "one panel on the whole screen; again or escape: back"),
+    ("[ ]", "other suspects"),
+    ("tab ↑ ↓", "choose a panel, scroll it"),
+    ("t  m", "theme: dark, light, ansi; mouse to the terminal and back"),
+    ("ctrl+p", "all commands"),
+    ("q", "stop the search and leave; twice: leave at once"),
+    ("ctrl+c", "stop the search; again: leave"),
+)
+
+
+class HelpScreen(ModalScreen[None]):
+    """Over the fix screen; any of its keys closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        ("escape,question_mark,q,enter,space", "dismiss", "Close"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(id="help") as box:
+            box.border_title = "What am I looking at?"
+            box.border_subtitle = "escape closes · ↑ ↓ scroll"
+            yield Static(Content(INTRO), classes="intro")
+            for name, text in PANELS:
+                yield Static(styled((name, "bold $primary")), classes="name")
+                yield Static(Content(text), classes="text")
+            yield Static(styled(("Keys", "bold $primary")), classes="name")
+            for key, text in KEYS:
+                yield Static(styled((f"{key:<10}", "bold"), text), classes="key")
