@@ -6,12 +6,13 @@ What the CLI calls (import it late; this module imports textual):
     result = run_replay_app(recorded_events, title="20260101-120000", speed=1.0)
     for line in result.summary: print(line)          # on the main screen, after the app has gone
 
-- `events` is a (blocking) iterator of `agent.events.Event` that ends after its `Finished`. It runs in a thread of its own; what it raises
-  comes out of `run_fix_app` after the terminal is restored, so that the CLI's error handling is the only one.
+- `events` is a (blocking) iterator of `agent.events.Event` that ends after its `Finished`. It runs in a thread of its own;
+  what it raises comes out of `run_fix_app` after the terminal is restored, so that the CLI's error handling is the only one.
 - `stop()` asks the search to end soon. It is called from the app's thread, must return at once, may be called more than once.
-- `on_apply(patch)`, `on_commit(patch)`, `on_drop(patch)` get the very `PatchFound` that was on the screen, after the search has ended, in a thread;
-  they return one line for the user ("applied to src/shop/cart.py; trm-agent undo takes it back"). What they raise is shown (with its
-  `hint`, if it has one) and the patch can still be applied, copied or dropped. A missing one has no key.
+- `on_apply(patch)`, `on_commit(patch)`, `on_drop(patch)` get the very `PatchFound` that was on the screen, after the search
+  has ended, in a thread; they return one line for the user ("applied to src/shop/cart.py; trm-agent undo takes it back").
+  What they raise is shown (with its `hint`, if it has one) and the patch can still be applied, copied or dropped. Without
+  `on_commit` there is no key to commit; dropping needs no callback.
 - Nothing here writes a file, asks a question, or opens a socket.
 """
 
@@ -33,7 +34,7 @@ from agent.faces.tui.screens.fix import FixScreen
 from agent.faces.tui.screens.help import HelpScreen
 from agent.faces.tui.state import Timeline
 from agent.faces.tui.summary import summary_lines
-from agent.faces.tui.themes import DARK, LIGHT, THEMES, VARIABLES
+from agent.faces.tui.themes import ANSI, DARK, LIGHT, THEMES, VARIABLES
 
 Deed = Callable[[PatchFound], str]
 Decided = Literal["", "applied", "committed", "dropped"]
@@ -94,8 +95,8 @@ class FixApp(App[FixResult]):
         if theme not in THEMES:
             raise ValueError(f"unknown theme {theme!r}: choose {', '.join(THEMES)}")
         super().__init__()
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
+        for known in (DARK, LIGHT, ANSI):
+            self.register_theme(known)
         self.theme = THEMES[theme]
         self.playback = playback
         self.fix_screen = FixScreen(playback, title)
@@ -221,7 +222,7 @@ class FixApp(App[FixResult]):
         deed = self._deeds.get(kind)
         try:
             message = deed(patch) if deed else "Dropped: nothing was written."
-        except Exception as error:  # noqa: BLE001 - whatever it is, the user sees it and may choose again
+        except Exception as error:  # whatever it is, the user sees it and may choose again
             self.call_from_thread(self._performed, "", _told(error))
         else:
             self.call_from_thread(self._performed, DONE[kind], message)

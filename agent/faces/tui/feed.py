@@ -2,7 +2,8 @@
 
 One daemon thread runs the iterator. A daemon rather than Textual's thread worker: leaving the app must not wait for an
 iterator that is stuck in a test run (asyncio joins its executor's threads at exit, it never joins a daemon). The thread only
-appends to a queue and posts `Arrived` when the queue was empty; the app takes what is there at its own pace. Nothing is dropped.
+appends to a queue and posts `Arrived` when the queue was empty; the app takes what is there at its own pace. Nothing is
+dropped.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from agent.events import Event
 class Feed:
     """The queue between the search's thread and the app's.
 
-    `post` must be safe to call from another thread (`App.post_message` is). After the iterator ended, `ended` is true and `error` holds what
-    it raised, if anything.
+    `post` must be safe to call from another thread (`App.post_message` is). After the iterator ended, `ended` is true and
+    `error` holds what it raised, if anything.
     """
 
     class Arrived(Message):
@@ -76,7 +77,7 @@ class Feed:
                 with self._lock:
                     self._queue.append(event)
                 self._notify()
-        except BaseException as error:  # noqa: BLE001 - handed to the caller of the app, which raises it again
+        except BaseException as error:  # the app's caller raises it again
             self.error = error
         finally:
             with self._lock:

@@ -10,8 +10,8 @@ SPEEDS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 class Playback:
     """A position in a `Timeline` that moves by itself while `playing`.
 
-    Live: playing means to show the newest event; pausing stops the view, never the search. Replay: playing moves a clock of `speed` recorded
-    seconds a second over the events.
+    Live: playing means to show the newest event; pausing stops the view, never the search. Replay: playing moves a clock of
+    `speed` recorded seconds a second over the events.
     """
 
     def __init__(self, timeline: Timeline, *, live: bool, speed: float = 1.0) -> None:

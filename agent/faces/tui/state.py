@@ -1,7 +1,7 @@
 """What a run looks like after its first k events, without any user interface.
 
-`RunState.apply` is the only place that gives events a meaning on the screen. `Timeline` keeps all events of a run and can show the
-state at any of them, so that a live run can be paused and walked back exactly like a recorded one.
+`RunState.apply` is the only place that gives events a meaning on the screen. `Timeline` keeps all events of a run and can
+show the state at any of them, so that a live run can be paused and walked back exactly like a recorded one.
 """
 
 from __future__ import annotations

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import ClassVar
+
 from pygments.token import Token
 from textual.highlight import HighlightTheme
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 DARK = Theme(
     name="trm-dark",
@@ -36,6 +39,8 @@ LIGHT = Theme(
     error="#c0262d",
     variables={"muted": "#626b76", "line": "#d0d5db", "heat": "#f2a33c", "bit": "#1f5fbf"},
 )
+# The terminal's own sixteen colours, on its own background, light or dark.
+ANSI = replace(BUILTIN_THEMES["ansi-dark"], name="trm-ansi", accent="ansi_magenta")
 # Values for every theme that does not bring its own, Textual's ANSI themes among them.
 VARIABLES = {
     "muted": "ansi_bright_black",
@@ -44,7 +49,7 @@ VARIABLES = {
     "bit": "ansi_blue",
 }
 
-THEMES = {"dark": "trm-dark", "light": "trm-light", "ansi": "ansi-dark"}
+THEMES = {"dark": "trm-dark", "light": "trm-light", "ansi": "trm-ansi"}
 """Names that the command line takes, and the app's own theme names."""
 
 OUTCOMES: dict[str, tuple[str, str]] = {
@@ -66,7 +71,7 @@ def outcome(name: str) -> tuple[str, str]:
 class PythonHighlight(HighlightTheme):
     """Few colours: keywords, literals, definitions; the heat must stay the loudest thing in the code."""
 
-    STYLES = {
+    STYLES: ClassVar[dict[tuple[str, ...], str]] = {
         Token.Comment: "$muted italic",
         Token.Keyword: "$primary",
         Token.Keyword.Constant: "$secondary",

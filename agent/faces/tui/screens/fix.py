@@ -24,7 +24,8 @@ from agent.faces.tui.widgets.recursion import ThinkingPanel
 from agent.faces.tui.widgets.tests import TestsPanel
 
 ZOOM = ("tests", "code", "thinking", "candidates", "decisions", "diff")
-WIDE = 100
+WIDE = 120
+ROOMY = 150
 TALL = 34
 
 
@@ -34,6 +35,7 @@ class FixScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
         (0, "-narrow"),
         (WIDE, "-wide"),
+        (ROOMY, "-wide -roomy"),
     ]
     VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-short"), (TALL, "-tall")]
 
@@ -94,7 +96,7 @@ class FixScreen(Screen[None]):
             return
         state = self.playback.state
         self.refreshes += 1
-        self.set_class(state.patch is not None, "-patch")
+        self.set_class(state.patch is not None or state.finished is not None, "-over")
         self._fit_thinking()
         for panel in self.query("#body > * > LinePanel").results(LinePanel):
             panel.show(state)

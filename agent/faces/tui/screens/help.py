@@ -29,7 +29,9 @@ PANELS: tuple[tuple[str, str], ...] = (
     (
         "2 Suspect code",
         "The function the failing tests ran most and the passing ones least. A warm background shows "
-        "where the network would start an edit, the warmest place is underlined. In the margin: " + LEGEND + ".",
+        "where the network would start an edit, the warmest place is bold. In the margin: "
+        + LEGEND
+        + ".",
     ),
     (
         "  Bisection",
@@ -46,7 +48,9 @@ PANELS: tuple[tuple[str, str], ...] = (
     (
         "4 Candidates",
         "Edits that were run in the sandbox: number, line, what is replaced by what, who proposed it, "
-        "verdict, time. " + "  ".join(f"{sign} {name}" for name, (sign, _) in OUTCOMES.items()) + ".",
+        "verdict, time. "
+        + "  ".join(f"{sign} {name}" for name, (sign, _) in OUTCOMES.items())
+        + ".",
     ),
     (
         "5 Decisions",

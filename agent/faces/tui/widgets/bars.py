@@ -45,7 +45,9 @@ class StatusLine(Static):
     """The one line that says what goes on now, or what the last key did."""
 
     def show(self, playback: Playback, message: str) -> None:
-        self.update(fit(status(playback, message, self.app.size.width - 2), self.app.size.width - 2))
+        self.update(
+            fit(status(playback, message, self.app.size.width - 2), self.app.size.width - 2)
+        )
 
 
 def status(playback: Playback, message: str, width: int) -> Content:

@@ -24,7 +24,10 @@ def flipped(steps: Sequence[RecursionStep]) -> list[bool]:
 
 
 class BitsField(LinePanel, can_focus=False):
-    """■ one, · zero; ◆ just became one, ◇ just became zero. With the class -compact two bits share a cell, one above the other."""
+    """■ one, · zero; ◆ just became one, ◇ just became zero.
+
+    With the class -compact two bits share a cell, one above the other.
+    """
 
     ALLOW_MAXIMIZE = False
 
@@ -38,7 +41,9 @@ class BitsField(LinePanel, can_focus=False):
                 4 if self.has_class("-compact") else 8
             )
         bits, moved = state.steps[-1].bits, flipped(state.steps)
-        rows = [(bits[k : k + COLUMNS], moved[k : k + COLUMNS]) for k in range(0, len(bits), COLUMNS)]
+        rows = [
+            (bits[k : k + COLUMNS], moved[k : k + COLUMNS]) for k in range(0, len(bits), COLUMNS)
+        ]
         if self.has_class("-compact"):
             return [
                 _two_rows(rows[k], rows[k + 1] if k + 1 < len(rows) else ((), []))

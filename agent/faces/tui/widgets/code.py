@@ -133,9 +133,9 @@ class CodePanel(LinePanel):
         if self.app.native_ansi_color:
             if top:
                 return "bold reverse"
-            return "underline $heat" if probability > 0.1 else "$heat"
+            return "bold $heat" if probability > 0.1 else "$heat"
         share = int(12 + 78 * probability**0.5)
-        return f"on $heat {share}%" + (" bold underline" if top else "")
+        return f"on $heat {share}%" + (" bold" if top else "")
 
     def _inside(self, state: RunState, suspect: Suspect) -> range:
         interval = state.intervals[-1] if state.intervals else None

@@ -12,6 +12,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.visual import Visual
+from textual.widget import Widget
 
 from agent.faces.tui.state import RunState
 
@@ -19,8 +20,8 @@ from agent.faces.tui.state import RunState
 class LinePanel(ScrollView, can_focus=True):
     """Shows one slice of a `RunState`.
 
-    Subclasses say what the slice is (`slice_of`, compared by equality: an equal slice is not drawn again) and turn it into lines (`lines`).
-    `draws` counts the redraws, for tests.
+    Subclasses say what the slice is (`slice_of`, compared by equality: an equal slice is not drawn again) and turn it into
+    lines (`lines`). `draws` counts the redraws, for tests.
     """
 
     BORDER = ""
@@ -67,7 +68,7 @@ class LinePanel(ScrollView, can_focus=True):
         """Make the lines again and draw."""
         width, height = self._space()
         self._width = width
-        self.border_title = Content(self.title(self.state))
+        self.border_title = framed_title(self, self.title(self.state))
         if width <= 0:
             return
         before = len(self._lines)
@@ -115,6 +116,12 @@ class LinePanel(ScrollView, can_focus=True):
             return Strip.blank(width, style.rich_style)
         strips = Visual.to_strips(self, fit(self._lines[index], width), width, 1, style, pad=True)
         return strips[0] if strips else Strip.blank(width, style.rich_style)
+
+
+def framed_title(widget: Widget, title: str) -> Content:
+    """A border title with a space at both ends; Textual adds them only where there are corners."""
+    bare = widget.styles.border_left[0] in ("", "none", "hidden")
+    return Content(f" {title} " if bare and title else title)
 
 
 # -- lines

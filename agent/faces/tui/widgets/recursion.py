@@ -12,7 +12,15 @@ from textual.widget import Widget
 from agent.events import RecursionStep
 from agent.faces.tui.state import RunState
 from agent.faces.tui.widgets.bits import BitsField, flipped
-from agent.faces.tui.widgets.panel import LinePanel, bar, cut, percent, spark, styled
+from agent.faces.tui.widgets.panel import (
+    LinePanel,
+    bar,
+    cut,
+    framed_title,
+    percent,
+    spark,
+    styled,
+)
 
 
 def changes(steps: Sequence[RecursionStep]) -> list[list[RecursionStep]]:
@@ -37,14 +45,14 @@ def proposal_lines(proposal: str) -> tuple[list[str], list[str]]:
 
 
 def emphasised(line: str, other: str, style: str) -> Content:
-    """The line, with the part that differs from `other` in bold and underlined."""
+    """The line, with the part that differs from `other` bold on a tint (underlined, a '>' would read as '≥')."""
     head = 0
     while head < min(len(line), len(other)) and line[head] == other[head]:
         head += 1
     tail = 0
     while tail < min(len(line), len(other)) - head and line[-1 - tail] == other[-1 - tail]:
         tail += 1
-    return styled((line, style)).stylize("bold underline", head, len(line) - tail)
+    return styled((line, style)).stylize(f"bold on {style} 28%", head, len(line) - tail)
 
 
 def small_diff(proposal: str, width: int, most: int = 4) -> list[Content]:
@@ -79,31 +87,38 @@ class HaltGauge(LinePanel, can_focus=False):
         if not state.steps:
             return [styled(("the network has not started yet", "$muted"))]
         step, moved = state.steps[-1], flipped(state.steps)
-        full, empty = bar(step.halt, max(8, min(width - 20, 24)))
+        narrow = width < 32
+        full, empty = bar(step.halt, max(8, width - 1 if narrow else min(width - 20, 24)))
         middle = (len(full) + len(empty)) // 2
-        gauge = styled(("halt  ", "$muted"), (full, "$primary"), (empty, "$line"))
+        strip = styled((full, "$primary"), (empty, "$line"))
         # The threshold, so that the bit can be read off the bar.
-        gauge = styled(gauge[: 6 + middle], ("┃", "$accent"), gauge[6 + middle + 1 :])
-        sign = "≥" if step.halt >= 0.5 else "<"
-        gauge = styled(gauge, (f" {step.halt:.2f}", "bold"), (f" {sign} 0.50", "$muted"))
+        strip = styled(strip[:middle], ("┃", "$accent"), strip[middle + 1 :])
+        number = styled(
+            (f"{step.halt:.2f}", "bold"),
+            (f" {'≥' if step.halt >= 0.5 else '<'} 0.50", "$muted"),
+        )
+        label = ("halt  ", "$muted")
+        gauge = [styled(label, number), strip] if narrow else [styled(label, strip, " ", number)]
         verdict = styled(
             ("bit   ", "$muted"),
             (f" {int(step.halted)} ", "bold reverse $accent" if step.halted else "bold reverse"),
             " stop thinking" if step.halted else " think on",
         )
-        flips = f"{sum(moved)} of {len(moved)} bits flipped"
         if self.has_class("-compact"):
-            return [gauge, verdict]
-        shown = state.steps[-max(1, width - 20) :]
+            return [gauge[0], verdict]
+        flips = f"{sum(moved)}/{len(moved)} flipped"
+        if not narrow:
+            flips = f"{sum(moved)} of {len(moved)} bits flipped"
+        shown = state.steps[-max(1, width - 7) :]
         pairs = zip(state.steps[:-1], state.steps[1:], strict=True)
         rates = [0.0] + [_share(a, b) for a, b in pairs]
         rates = rates[-len(shown) :]
         top = max(rates) or 1.0
         return [
             styled(("step  ", "$muted"), (f"{step.step}", "bold"), f" of {step.steps}"),
-            gauge,
+            *gauge,
             verdict,
-            styled(""),
+            *([] if narrow else [styled("")]),
             styled(("z     ", "$muted"), flips),
             styled(("flips ", "$muted"), ("".join(spark(r / top) for r in rates), "$accent")),
             styled(("halt  ", "$muted"), ("".join(spark(s.halt) for s in shown), "$primary")),
@@ -165,7 +180,7 @@ class ThinkingPanel(Container):
 
     def show(self, state: RunState) -> None:
         """Show this state."""
-        self.border_title = Content(self._title(state))
+        self.border_title = framed_title(self, self._title(state))
         for part in self.query(LinePanel):
             part.show(state)
 

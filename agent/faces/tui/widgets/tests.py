@@ -23,6 +23,7 @@ class TestsPanel(LinePanel):
             state.suite_progress,
             state.turned_green,
             state.started is None,
+            state.finished is None,
         )
 
     def title(self, state: RunState) -> str:
@@ -42,7 +43,7 @@ class TestsPanel(LinePanel):
         for test in state.tests:
             green = test.nodeid in state.turned_green
             sign, style = ("✓", "$success") if green else ("✗", "$error")
-            path, _, name = test.nodeid.rpartition("::")
+            name = test.nodeid.rpartition("::")[2]
             where = f"{test.path}:{test.line}" if test.line else test.path
             left = styled((f"{sign} ", style), (name, "bold"), ("  " + test.exception, style))
             if not roomy and test.message:
@@ -63,15 +64,21 @@ class TestsPanel(LinePanel):
                     rows.append(styled(("  " + cut(test.message, width - 2), "$muted")))
         if not rows:
             if state.suite:
-                rows.append(styled(("✓ ", "$success"), f"{plural(state.suite.passed, 'test')} pass"))
+                rows.append(
+                    styled(("✓ ", "$success"), f"{plural(state.suite.passed, 'test')} pass")
+                )
             else:
-                rows.append(styled(("Starting the test run …", "$muted")))
+                over = state.finished is not None
+                text = "The tests did not run." if over else "Starting the test run …"
+                rows.append(styled((text, "$muted")))
         return rows
 
     def _progress(self, state: RunState, width: int) -> Content:
         progress = state.suite_progress
         assert progress is not None
-        full, empty = bar(progress.done / progress.total if progress.total else 0, max(8, width // 4))
+        full, empty = bar(
+            progress.done / progress.total if progress.total else 0, max(8, width // 4)
+        )
         count = f"{progress.done:,}/{progress.total:,}"
         return styled(
             (pad(progress.phase, min(24, width // 3)) + " ", "$muted"),
