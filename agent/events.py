@@ -1,0 +1,237 @@
+"""Every event of a run: frozen, JSON-able, the one thing that faces read.
+
+`agent.loop.fix` is a generator of these and ends in exactly one terminal event (`Finished`). TUI, console and JSON lines are
+three readers of the same stream; a recorded run is the same events as JSON lines, so it can be replayed. Faces may drop or
+coalesce events of which `progress` is true, and no others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events. `at` is seconds since the run began."""
+
+    progress: ClassVar[bool] = False
+    at: float = field(default=0.0, kw_only=True)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able dict with the event's name under "event"."""
+        return {"event": type(self).__name__, **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Started(Event):
+    """First event: what runs where. `python_reason` says why this interpreter."""
+
+    schema: int
+    run: str
+    root: str
+    python: str
+    python_reason: str
+    python_version: str
+    pytest_args: tuple[str, ...]
+    rank: str
+    checkpoint: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Note(Event):
+    """Something a person should know (xdist switched off, no network guard, ...). level: info | warning."""
+
+    text: str
+    level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteProgress(Event):
+    """Tests done so far in the first run or in the final check."""
+
+    progress: ClassVar[bool] = True
+    phase: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailingTest(Event):
+    """One failing test of the first run. `line` is the failing line of own code (0 unknown)."""
+
+    nodeid: str
+    exception: str
+    message: str
+    path: str
+    line: int
+    actual: str = ""
+    expected: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteRan(Event):
+    """The first run is over."""
+
+    passed: int
+    failed: int
+    errors: int
+    skipped: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect(Event):
+    """A unit under suspicion, with its text and per-line suspicion in [0, 1]; rank 0 is the most suspect."""
+
+    rank: int
+    path: str
+    name: str
+    first_line: int
+    source: str
+    line_scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecursionStep(Event):
+    """One supervision step of the TRM on a unit.
+
+    `bits` are the signs of z pooled to at most 256, `token_heat` pairs of (line, column, length, probability)
+    for the start distribution, `proposal` the diff of y's best edit at this step and `halt` the halting probability.
+    """
+
+    progress: ClassVar[bool] = True
+    unit: str
+    step: int
+    steps: int
+    bits: tuple[int, ...]
+    halt: float
+    halted: bool
+    proposal: str
+    proposal_line: int
+    probability: float
+    token_heat: tuple[tuple[int, int, int, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Event):
+    """A visible 0/1 decision. kind: halt | side | accept | combine | stop; margin in [0, 1]."""
+
+    kind: str
+    bit: int
+    margin: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interval(Event):
+    """The bisected interval: lines [first, last] of `path` hold `mass` of the suspicion."""
+
+    path: str
+    first: int
+    last: int
+    mass: float
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateTried(Event):
+    """A candidate was validated. outcome: a value of tools.runner.Outcome; `source` who proposed it."""
+
+    progress: ClassVar[bool] = True
+    number: int
+    path: str
+    line: int
+    before: str
+    after: str
+    operator: str
+    score: float
+    outcome: str
+    failing_test: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchProgress(Event):
+    """Counters of the search, at most a few times a second."""
+
+    progress: ClassVar[bool] = True
+    tried: int
+    queued: int
+    per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class PatchFound(Event):
+    """A verified patch. `turned_green` are the tests it repaired; `diff` is git-apply-able."""
+
+    diff: str
+    paths: tuple[str, ...]
+    turned_green: tuple[str, ...]
+    candidates: int
+    seconds: float
+    verified_by: str
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished(Event):
+    """The one terminal event.
+
+    status: fixed | green | not_fixed | interrupted | error. `exit_code` is the documented one; `suspects` are the likeliest
+    lines ("path:line: text") when nothing was found; `message` and `hint` explain.
+    """
+
+    status: str
+    exit_code: int
+    message: str
+    hint: str = ""
+    diff: str = ""
+    tried: int = 0
+    seconds: float = 0.0
+    suspects: tuple[str, ...] = ()
+
+
+def _subclasses(base: type[Event]) -> dict[str, type[Event]]:
+    return {c.__name__: c for c in base.__subclasses__()}
+
+
+def event_types() -> dict[str, type[Event]]:
+    """All concrete events by name."""
+    return _subclasses(Event)
+
+
+def from_json(record: dict[str, Any]) -> Event:
+    """The event of a JSON record. Raises ValueError for an unknown name or field."""
+    data = dict(record)
+    name = data.pop("event", None)
+    cls = event_types().get(str(name))
+    if cls is None:
+        raise ValueError(f"unknown event {name!r}")
+    known = {f.name for f in dataclasses.fields(cls)}
+    if extra := set(data) - known:
+        raise ValueError(f"unknown field of {name}: {sorted(extra)[0]}")
+    return cls(**{key: _tupled(value) for key, value in data.items()})
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(_tupled(v) for v in value) if isinstance(value, list) else value
+
+
+def dumps(event: Event) -> str:
+    """One JSON line, without the line break."""
+    return json.dumps(event.to_json(), ensure_ascii=False, separators=(",", ":"))
+
+
+def loads(line: str) -> Event:
+    """The inverse of `dumps`. Raises ValueError on anything else."""
+    record = json.loads(line)
+    if not isinstance(record, dict):
+        raise ValueError("an event is a JSON object")
+    return from_json(typing.cast("dict[str, Any]", record))

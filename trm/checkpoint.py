@@ -1,0 +1,152 @@
+"""Checkpoints: the training state through orbax, released weights as one safetensors file beside config and vocabulary."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from trm.config import Config
+
+FORMAT = 1
+WEIGHTS = "model.safetensors"
+VOCAB = "vocab.json"
+CARD = "card.json"
+
+
+class CheckpointError(ValueError):
+    """The files are missing, truncated, foreign, or of another configuration."""
+
+
+def shipped() -> Path:
+    """Folder of the weights that ship inside the package."""
+    return Path(__file__).parent / "weights"
+
+
+def _flatten(params: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    flat: dict[str, np.ndarray] = {}
+    for key, value in params.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat.update(_flatten(value, name + "."))
+        else:
+            flat[name] = np.asarray(value)
+    return flat
+
+
+def _unflatten(flat: dict[str, np.ndarray]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        node = tree
+        *parents, last = name.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return tree
+
+
+def save_weights(folder: Path, params: Any, config: Config, vocab: Any, card: dict[str, Any]) -> None:
+    """Write weights (bf16), vocabulary and card. The card holds config, steps and measured figures."""
+    from safetensors.numpy import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {name: np.ascontiguousarray(value.astype(ml_dtypes.bfloat16))
+              for name, value in _flatten(params).items()}  # fmt: skip
+    partial = folder / (WEIGHTS + ".partial")
+    save_file(arrays, str(partial), metadata={"format": str(FORMAT)})
+    partial.replace(folder / WEIGHTS)
+    vocab.save(folder / VOCAB)
+    text = json.dumps({"format": FORMAT, "config": config.to_dict(), **card}, indent=1)
+    (folder / CARD).write_text(text + "\n", encoding="utf-8")
+
+
+def load_weights(folder: Path) -> tuple[dict[str, Any], Config, dict[str, Any]]:
+    """Parameters (f32 numpy), configuration and card.
+
+    Raises:
+      CheckpointError: naming the file and what is wrong with it.
+    """
+    from safetensors.numpy import load_file
+
+    from trm.model import init_params
+
+    folder = Path(folder)
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        config = Config.from_dict(card["config"])
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} has no {CARD}: not a checkpoint of ours") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / CARD} cannot be read: {error}") from error
+    if card.get("format") != FORMAT:
+        raise CheckpointError(f"{folder} has format {card.get('format')}, this program reads {FORMAT}")
+    try:
+        flat = load_file(str(folder / WEIGHTS))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} has no {WEIGHTS}") from error
+    except Exception as error:  # safetensors raises its own type for truncated and foreign files
+        raise CheckpointError(f"{folder / WEIGHTS} cannot be read: {error}") from error
+    expected = jax.eval_shape(lambda: init_params(config.model))
+    wanted = {name: leaf.shape for name, leaf in _shapes(expected).items()}
+    found = {name: value.shape for name, value in flat.items()}
+    if wanted != found:
+        odd = sorted(set(wanted.items()) ^ set(found.items()))[0]
+        raise CheckpointError(f"{folder / WEIGHTS} does not fit its configuration at {odd[0]!r}")
+    return _unflatten({name: value.astype(np.float32) for name, value in flat.items()}), config, card
+
+
+def _shapes(tree: Any, prefix: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            out.update(_shapes(value, f"{prefix}{key}."))
+        else:
+            out[prefix + key] = value
+    return out
+
+
+class StateStore:
+    """Training states below `folder`, the newest two kept; saving is atomic (orbax)."""
+
+    def __init__(self, folder: Path) -> None:
+        import orbax.checkpoint as ocp
+
+        self._ocp = ocp
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False),
+        )
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest state, None if there is none."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+        """Save arrays and JSON-able meta data (configuration, data cursor)."""
+        args = self._ocp.args
+        self._manager.save(step, args=args.Composite(state=args.StandardSave(state), meta=args.JsonSave(meta)))
+        self._manager.wait_until_finished()
+
+    def restore(self, state: Any) -> tuple[Any, dict[str, Any]]:
+        """The newest state in the form of `state`. Raises CheckpointError if it does not fit or cannot be read."""
+        step = self.latest
+        if step is None:
+            raise CheckpointError("nothing to resume from")
+        args = self._ocp.args
+        abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, state)
+        try:
+            restored = self._manager.restore(
+                step, args=args.Composite(state=args.StandardRestore(abstract), meta=args.JsonRestore())
+            )
+        except Exception as error:  # orbax raises many types for a checkpoint that does not fit
+            raise CheckpointError(f"the state of step {step} does not fit: {str(error)[:200]}") from error
+        return restored["state"], restored["meta"]
+
+    def close(self) -> None:
+        """Release the manager's threads."""
+        self._manager.close()

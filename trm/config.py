@@ -1,0 +1,127 @@
+"""Configurations: frozen dataclasses in the paper's letters; presets are `replace`d, unknown keys are errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_SPAN = 16  # leaves an edit may remove
+MAX_CONTENT = 15  # pieces or copies an edit may write; one more slot holds END
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network and its recursion (arXiv 2510.04871, section 4).
+
+    n: latent updates z <- net(x + y + z) a cycle; T: cycles a supervision step, of which all but the last run without
+    gradient; steps: supervision steps. `layers` blocks make the one net that serves both updates.
+    """
+
+    vocab: int = 4096
+    width: int = 256
+    heads: int = 4
+    layers: int = 2
+    inner: int = 512
+    n: int = 1
+    T: int = 1
+    steps: int = 1
+    pieces: int = 4  # BPE pieces a leaf
+    kinds: int = 160
+    roles: int = 320
+    decoder_inner: int = 512
+    matmul: str = "bf16"  # inputs of matrix products: "bf16" (f32 accumulation) or "f32"
+    binarize: bool = False  # latent z as bits, straight-through
+    accept: bool = False  # accept/reject of z per cycle without gradient
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if min(self.n, self.T, self.steps) < 1:
+            raise ValueError("n, T and steps are at least 1")
+        if self.matmul not in ("bf16", "f32"):
+            raise ValueError(f"matmul is 'bf16' or 'f32', not {self.matmul!r}")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimization. `slots` is the number of token positions a step (batch times padded length)."""
+
+    learning_rate: float = 1.5e-3
+    warmup: int = 300
+    decay_steps: int = 0  # > 0: linear decay to zero over the last that many steps (a release branch)
+    beta1: float = 0.9
+    beta2: float = 0.98
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    ema: float = 0.999
+    slots: int = 4096
+    halt_weight: float = 0.5
+    seed: int = 0
+    steps: int = 1_000_000
+    seconds: float = 0.0  # 0: no limit
+    save_every: float = 240.0  # seconds
+    log_every: int = 50
+
+
+@dataclass(frozen=True)
+class Config:
+    """What a checkpoint stores beside its arrays."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain dict."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Config:
+        """The inverse of `to_dict`. Raises ValueError for an unknown key."""
+        return Config(
+            model=_build(ModelConfig, data.get("model", {})),
+            train=_build(TrainConfig, data.get("train", {})),
+        )
+
+    def override(self, assignments: Mapping[str, str]) -> Config:
+        """Apply `--set model.width=128` style strings. Raises ValueError naming the key."""
+        sections = {"model": self.model, "train": self.train}
+        for key, text in assignments.items():
+            section, _, name = key.rpartition(".")
+            if not section:
+                section = "model" if name in ModelConfig.__dataclass_fields__ else "train"
+            current = sections.get(section)
+            if current is None or name not in current.__dataclass_fields__:
+                raise ValueError(f"unknown configuration key {key!r}")
+            old = getattr(current, name)
+            try:
+                value = _parse(text, type(old))
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from error
+            sections[section] = dataclasses.replace(current, **{name: value})
+        return Config(model=sections["model"], train=sections["train"])  # type: ignore[arg-type]
+
+
+PRESETS: dict[str, Config] = {
+    "shipped": Config(),
+    "tiny": Config(model=ModelConfig(width=64, heads=2, inner=128, decoder_inner=128)),
+    "paper": Config(
+        model=ModelConfig(width=512, heads=8, inner=1536, n=6, T=3, steps=16, decoder_inner=512),
+        train=TrainConfig(learning_rate=1e-4, warmup=2000, weight_decay=0.1, beta2=0.95),
+    ),
+}
+
+
+def _build(cls: type, data: Mapping[str, Any]) -> Any:
+    if unknown := set(data) - set(cls.__dataclass_fields__):
+        raise ValueError(f"unknown configuration key {sorted(unknown)[0]!r}")
+    return cls(**data)
+
+
+def _parse(text: str, kind: type) -> Any:
+    if kind is bool:
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise ValueError(f"{text!r} is not a boolean")
+        return text.lower() in ("true", "1")
+    return kind(text)

@@ -1,0 +1,154 @@
+"""From source trees to functions: extract, deduplicate, decontaminate, and keep where each came from."""
+
+from __future__ import annotations
+
+import ast
+import gzip
+import hashlib
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tools.source.leaves import Module, SourceError, Unit
+
+MIN_LEAVES, MAX_LEAVES = 12, 300
+_MAX_FILE = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """One correct function: its dedented text, names in reach, and its origin ("package:path:qualname")."""
+
+    source: str
+    name: str
+    names: tuple[str, ...]
+    origin: str
+    licence: str
+
+    @property
+    def package(self) -> str:
+        """The unit of hold-out: the repository or installed package."""
+        return self.origin.split(":", 1)[0]
+
+
+def names_in_reach(module: Module) -> tuple[str, ...]:
+    """Names bound at module level: imports, functions, classes, constants, in order of appearance."""
+    found: dict[str, None] = {}
+    for node in module.nodes:
+        top = node.parent == 0 or (node.parent > 0 and module.nodes[node.parent].parent == 0)
+        if not top:
+            continue
+        if node.kind in ("import_statement", "import_from_statement"):
+            imported = [leaf for leaf in module.leaves[node.start : node.end] if leaf.kind == "identifier"]
+            for leaf in imported:
+                if leaf.field != "module_name":
+                    found.setdefault(leaf.text)
+        elif node.kind in ("function_definition", "class_definition"):
+            after = [leaf for leaf in module.leaves[node.start : node.end][:4] if leaf.field == "name"]
+            for leaf in after:
+                found.setdefault(leaf.text)
+        elif node.kind == "assignment":
+            leaf = module.leaves[node.start]
+            if leaf.kind == "identifier":
+                found.setdefault(leaf.text)
+    return tuple(found)
+
+
+def reach_of(unit_text: str, names: Iterable[str], limit: int = 24) -> tuple[str, ...]:
+    """The names that a reader of the unit would think of: those it mentions first, then the rest in order."""
+    names = list(dict.fromkeys(names))
+    used = [name for name in names if name in unit_text]
+    rest = [name for name in names if name not in unit_text]
+    return tuple((used + rest)[:limit])
+
+
+def unit_text(module: Module, unit: Unit) -> str:
+    """The dedented text of a unit without the blank lines and comments after it."""
+    start = module.line_start(unit.first_line)
+    end = module.leaves[unit.end - 1].end
+    return textwrap.dedent(module.source[start:end].decode("utf-8"))
+
+
+def token_hash(tokens: Iterable[str]) -> str:
+    """Hash of the leaf texts, for exact duplicates."""
+    return hashlib.blake2b("\x1f".join(tokens).encode(), digest_size=12).hexdigest()
+
+
+def functions_of_file(path: Path, origin: str, licence: str) -> Iterator[tuple[Function, tuple[str, ...]]]:
+    """Functions of a file with their leaf texts; nothing for a file that is not clean Python 3."""
+    try:
+        data = path.read_bytes()
+        if len(data) > _MAX_FILE:
+            return
+        ast.parse(data)
+        module = Module(data)
+    except (OSError, SourceError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return
+    if module.has_error:
+        return
+    reach = names_in_reach(module)
+    for unit in module.units:
+        if unit.kind != "function" or not MIN_LEAVES <= unit.end - unit.start <= MAX_LEAVES:
+            continue
+        text = unit_text(module, unit)
+        tokens = tuple(leaf.text for leaf in module.leaves[unit.start : unit.end])
+        name = unit.name.rpartition(".")[2]
+        others = tuple(n for n in reach if n != name)
+        yield Function(text, name, reach_of(text, others), f"{origin}:{unit.name}", licence), tokens
+
+
+def write(path: Path, functions: Iterable[Function]) -> int:
+    """Write as gzipped JSON lines; returns how many."""
+    total = 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(path, "wt", encoding="utf-8", compresslevel=3) as out:
+        for function in functions:
+            out.write(json.dumps(asdict(function), ensure_ascii=False) + "\n")
+            total += 1
+    return total
+
+
+def read(path: Path) -> Iterator[Function]:
+    """The inverse of `write`."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            record = json.loads(line)
+            yield Function(**{**record, "names": tuple(record["names"])})
+
+
+def collect(
+    roots: Iterable[tuple[str, str, Path]], excluded, is_test, blocklist
+) -> tuple[list[Function], Counter[str], Counter[str]]:
+    """All distinct functions of `roots` (package, licence, folder).
+
+    excluded: path -> reason or None; is_test: path -> bool; blocklist: has matches(tokens, name) -> reason or None.
+    Returns the functions, counts of what was left out by reason, and counts of leaf texts (for the vocabulary).
+    """
+    seen: set[str] = set()
+    functions: list[Function] = []
+    dropped: Counter[str] = Counter()
+    words: Counter[str] = Counter()
+    for package, licence, folder in roots:
+        for path in sorted(folder.rglob("*.py")):
+            relative = path.relative_to(folder)
+            if (reason := excluded(relative)) is not None:
+                dropped[f"path: {reason}"] += 1
+                continue
+            if is_test(relative):
+                dropped["path: test"] += 1
+                continue
+            for function, tokens in functions_of_file(path, f"{package}:{relative}", licence):
+                digest = token_hash(tokens)
+                if digest in seen:
+                    dropped["function: duplicate"] += 1
+                    continue
+                seen.add(digest)
+                if (reason := blocklist.matches(tokens, function.name)) is not None:
+                    dropped[f"function: benchmark {reason.split()[0]}"] += 1
+                    continue
+                functions.append(function)
+                words.update(tokens)
+    return functions, dropped, words

@@ -1,0 +1,207 @@
+"""Shards of encoded examples on disk, and batches from them.
+
+A shard is a folder of flat arrays that are memory-mapped, so host memory stays bounded whatever the corpus: `ints` (positions, 10)
+int16 (pieces, kind, role, text, line, last_use, last_def), `features` (positions, FEATURES) uint8, `bugs` (bugs, 2) int16
+(start, length), `slots` (slots, 3 + PIECES) int16 (edit, piece, text, previous...), and `table` (examples, 8) int64 with the
+offsets: position, length, code, bug, bugs, slot, slots, operator.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from trm.encode import FEATURES, PIECES, Encoded, Target, padded_length
+
+MAX_BUGS = 4
+SLOTS = {64: 16, 128: 24, 256: 24, 512: 24}  # content slots of an example, by padded length
+
+
+@dataclass
+class ShardWriter:
+    """Collects examples in memory and writes one shard atomically (temporary folder, then rename)."""
+
+    ints: list[np.ndarray] = field(default_factory=list)
+    features: list[np.ndarray] = field(default_factory=list)
+    bugs: list[tuple[int, int]] = field(default_factory=list)
+    slots: list[tuple[int, ...]] = field(default_factory=list)
+    table: list[tuple[int, ...]] = field(default_factory=list)
+    positions: int = 0
+
+    def add(self, encoded: Encoded, targets: Sequence[Target], operator: int = 0) -> None:
+        """Add one example with its fixes (none: NO_BUG)."""
+        first_bug, first_slot = len(self.bugs), len(self.slots)
+        for edit, target in enumerate(targets[:MAX_BUGS]):
+            self.bugs.append((target.start, target.length))
+            for piece, text, previous in zip(target.piece, target.text, target.previous, strict=True):
+                padded = (*previous, *(0,) * (PIECES - len(previous)))
+                self.slots.append((edit, piece, text, *padded))
+        self.table.append((self.positions, encoded.length, encoded.code, first_bug, len(self.bugs) - first_bug,
+                           first_slot, len(self.slots) - first_slot, operator))  # fmt: skip
+        columns = (encoded.kind, encoded.role, encoded.text, encoded.line, encoded.last_use,
+                   encoded.last_def)  # fmt: skip
+        rest = np.stack([column.astype(np.int16) for column in columns], axis=1)
+        self.ints.append(np.concatenate([encoded.pieces.astype(np.int16), rest], axis=1))
+        self.features.append(encoded.features)
+        self.positions += encoded.length
+
+    def write(self, folder: Path) -> None:
+        """Write the shard; an existing folder is replaced."""
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        np.save(partial / "ints.npy", np.concatenate(self.ints))
+        np.save(partial / "features.npy", np.concatenate(self.features))
+        np.save(partial / "bugs.npy", np.array(self.bugs or [(0, 0)], np.int16))
+        np.save(partial / "slots.npy", np.array(self.slots or [(0,) * (3 + PIECES)], np.int16))
+        np.save(partial / "table.npy", np.array(self.table, np.int64))
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+
+
+class Shard:
+    """A shard, memory-mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        load = lambda name: np.load(folder / f"{name}.npy", mmap_mode="r")  # noqa: E731
+        self.ints, self.features = load("ints"), load("features")
+        self.bugs, self.slots = np.array(load("bugs")), np.array(load("slots"))
+        self.table = np.array(load("table"))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def collate(self, rows: Sequence[int], length: int) -> dict[str, np.ndarray]:
+        """Pad the examples `rows` to `length` positions. Every array has len(rows) as its first axis."""
+        b, q = len(rows), SLOTS[length]
+        ints = np.zeros((b, length, PIECES + 6), np.int32)
+        ints[:, :, PIECES + 4 :] = -1
+        features = np.zeros((b, length, FEATURES), np.uint8)
+        mask = np.zeros((b, length), bool)
+        code = np.zeros(b, np.int32)
+        bug_start = np.zeros((b, MAX_BUGS), np.int32)
+        bug_length = np.zeros((b, MAX_BUGS), np.int32)
+        bug_weight = np.zeros((b, MAX_BUGS), np.float32)
+        slot_edit = np.full((b, q), -1, np.int32)
+        slot_index = np.zeros((b, q), np.int32)
+        slot = np.full((b, q, 2), -1, np.int32)
+        previous = np.zeros((b, q, PIECES), np.int32)
+        for i, row in enumerate(rows):
+            at, size, code[i], bug, bugs, first, slots, _ = self.table[row]
+            ints[i, :size] = self.ints[at : at + size]
+            features[i, :size] = self.features[at : at + size]
+            mask[i, :size] = True
+            if not bugs:
+                bug_weight[i, 0] = 1.0
+                continue
+            chosen = self.slots[first : first + slots]
+            kept, used = 0, 0
+            for edit in range(bugs):
+                mine = chosen[chosen[:, 0] == edit]
+                if used + len(mine) > q:
+                    continue
+                bug_start[i, kept], bug_length[i, kept] = self.bugs[bug + edit]
+                part = slice(used, used + len(mine))
+                slot_edit[i, part] = kept
+                slot_index[i, part] = np.arange(len(mine))
+                slot[i, part] = mine[:, 1:3]
+                previous[i, part] = mine[:, 3:]
+                used += len(mine)
+                kept += 1
+            if kept:
+                bug_weight[i, :kept] = 1.0 / kept
+        edits = np.maximum(slot_edit, 0)
+        return {
+            "pieces": ints[:, :, :PIECES],
+            "kind": ints[:, :, PIECES],
+            "role": ints[:, :, PIECES + 1],
+            "text": ints[:, :, PIECES + 2],
+            "line": ints[:, :, PIECES + 3],
+            "last_use": ints[:, :, PIECES + 4],
+            "last_def": ints[:, :, PIECES + 5],
+            "features": features,
+            "mask": mask,
+            "code": code,
+            "bug_start": bug_start,
+            "bug_length": bug_length,
+            "bug_weight": bug_weight,
+            "slot_edit": slot_edit,
+            "slot_index": slot_index,
+            "slot_start": np.take_along_axis(bug_start, edits, 1),
+            "slot_length": np.take_along_axis(bug_length, edits, 1),
+            "slot_previous": previous,
+            "slot_piece": slot[:, :, 0],
+            "slot_text": slot[:, :, 1],
+        }
+
+
+@dataclass
+class Cursor:
+    """Where the reader stands: uses of every shard, the current one and the batch in it. JSON-able, resumable."""
+
+    uses: dict[str, int] = field(default_factory=dict)
+    shard: str = ""
+    batch: int = 0
+
+    def to_json(self) -> str:
+        """For the checkpoint."""
+        return json.dumps(self.__dict__)
+
+    @staticmethod
+    def from_json(text: str) -> Cursor:
+        """The inverse of `to_json`."""
+        return Cursor(**json.loads(text))
+
+
+def batches(
+    folder: Path, cursor: Cursor, slots: int, seed: int
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Endless batches (padded length, arrays) from the shards below `folder`; advances `cursor`.
+
+    The least used shard comes next, so shards that a corpus builder adds meanwhile are read before old ones again. The order is a
+    function of seed, shard and use alone. Raises FileNotFoundError when there is no shard.
+    """
+    while True:
+        names = sorted(p.name for p in folder.glob("shard-*") if not p.name.endswith(".partial"))
+        if not names:
+            raise FileNotFoundError(f"no shard in {folder}: run `trm-agent data build` first")
+        if cursor.shard not in names:
+            cursor.shard = min(names, key=lambda name: (cursor.uses.get(name, 0), name))
+            cursor.batch = 0
+        shard = Shard(folder / cursor.shard)
+        plan = plan_batches(shard, slots, hash_seed(seed, cursor.shard, cursor.uses.get(cursor.shard, 0)))
+        while cursor.batch < len(plan):
+            length, rows = plan[cursor.batch]
+            cursor.batch += 1
+            yield length, shard.collate(rows, length)
+        cursor.uses[cursor.shard] = cursor.uses.get(cursor.shard, 0) + 1
+        cursor.shard = ""
+
+
+def plan_batches(shard: Shard, slots: int, seed: int) -> list[tuple[int, list[int]]]:
+    """Rows of a shard in shuffled batches of slots / length examples of one padded length."""
+    rng = np.random.default_rng(seed)
+    buckets: dict[int, list[int]] = {}
+    plan: list[tuple[int, list[int]]] = []
+    for row in rng.permutation(len(shard)):
+        length = padded_length(int(shard.table[row, 1]))
+        if length is None or length not in SLOTS:
+            continue
+        bucket = buckets.setdefault(length, [])
+        bucket.append(int(row))
+        if len(bucket) == max(1, slots // length):
+            plan.append((length, bucket[:]))
+            bucket.clear()
+    order = rng.permutation(len(plan))
+    return [plan[i] for i in order]
+
+
+def hash_seed(seed: int, name: str, use: int) -> int:
+    """A seed that depends on nothing but its arguments (Python's hash is salted)."""
+    mixed = np.frombuffer(name.encode(), np.uint8).astype(np.int64)
+    return int((seed * 1_000_003 + use * 7919 + int((mixed * np.arange(1, len(mixed) + 1)).sum())) % 2**32)

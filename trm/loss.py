@@ -1,0 +1,111 @@
+"""Losses of a supervision step: where, how much, what, and whether the answer is right."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from trm.config import ModelConfig
+from trm.layers import Params
+from trm.model import (Batch, Slots, content_logits, halt_logit, length_logits, start_logits,
+                       supervision_steps)  # fmt: skip
+
+
+def slots_of(batch: Batch) -> Slots:
+    """The content slots of a training batch."""
+    return Slots(batch["slot_edit"], batch["slot_index"], batch["slot_start"], batch["slot_length"],
+                 batch["slot_previous"])  # fmt: skip
+
+
+def slot_log_probability(
+    words: jax.Array, copies: jax.Array, piece: jax.Array, text: jax.Array, text_ids: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Log-probability (b, q) of the right token of each slot, and whether it is the argmax.
+
+    A token counts by its piece (b, q; -1 none) and by every position whose text id (b, l) is `text` (b, q; -1 none):
+    the ways to write it are summed.
+    """
+    total = jnp.logaddexp(
+        jax.nn.logsumexp(words, axis=-1), jax.nn.logsumexp(copies, axis=-1)
+    )
+    chosen = jnp.take_along_axis(words, jnp.maximum(piece, 0)[..., None], axis=-1)[..., 0]
+    written = jnp.where(piece >= 0, chosen, -1e9)
+    matches = (text[:, :, None] == text_ids[:, None, :]) & (text >= 0)[:, :, None]
+    copied = jax.nn.logsumexp(jnp.where(matches, copies, -1e9), axis=-1)
+    right = jnp.logaddexp(written, copied)
+    best = jnp.maximum(words.max(-1), copies.max(-1))
+    top = jnp.maximum(written, jnp.where(matches, copies, -1e9).max(-1))
+    return right - total, top >= best
+
+
+def step_loss(
+    params: Params, config: ModelConfig, y: jax.Array, batch: Batch, halt_weight: float
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Mean loss over the examples of one supervision step, and its parts.
+
+    batch: see trm.data.pipeline.collate. A bug's loss is start + length + sum of its slots, averaged over an
+    example's bugs; an example without bugs has start 0 (NO_BUG) as its only target.
+    """
+    weight = batch["bug_weight"]  # (b, m): 1 / bugs, 0 for padding
+    starts = jax.nn.log_softmax(start_logits(params, config, y, batch), axis=-1)
+    start = jnp.take_along_axis(starts, batch["bug_start"], axis=1)
+    lengths = jax.nn.log_softmax(
+        length_logits(params, config, y, batch["code"], batch["bug_start"]), axis=-1
+    )
+    length = jnp.take_along_axis(lengths, batch["bug_length"][..., None], axis=-1)[..., 0]
+    slots = slots_of(batch)
+    words, copies = content_logits(params, config, y, slots, batch["mask"])
+    content, hit = slot_log_probability(
+        words, copies, batch["slot_piece"], batch["slot_text"], batch["text"]
+    )
+    real = slots.edit >= 0
+    slot_weight = jnp.where(
+        real, jnp.take_along_axis(weight, jnp.maximum(slots.edit, 0), axis=1), 0.0
+    )
+    has_bug = batch["bug_start"] > 0
+    examples = jnp.maximum(1.0, (weight.sum(-1) > 0).sum())
+    loss_start = -(weight * start).sum() / examples
+    loss_length = -(weight * has_bug * length).sum() / examples
+    loss_content = -(slot_weight * content).sum() / examples
+
+    # right: the top start is a bug's, and that bug's length and every slot are argmax too
+    top = starts.argmax(-1)
+    at_top = (batch["bug_start"] == top[:, None]) & (weight > 0)
+    missed = jnp.zeros(weight.shape).at[
+        jnp.arange(weight.shape[0])[:, None], jnp.maximum(slots.edit, 0)
+    ].add((real & ~hit).astype(jnp.float32))
+    exact = (missed == 0) & (lengths.argmax(-1) == batch["bug_length"]) | ~has_bug
+    right = (at_top & exact).any(-1)
+    logit = halt_logit(params, y)
+    halting = jnp.mean(
+        jnp.maximum(logit, 0) - logit * right + jnp.log1p(jnp.exp(-jnp.abs(logit)))
+    )
+    bugs = jnp.maximum(1.0, has_bug.any(-1).sum())
+    metrics = {
+        "start": loss_start,
+        "length": loss_length,
+        "content": loss_content,
+        "halt": halting,
+        "top1": (at_top.any(-1) & has_bug.any(-1)).sum() / bugs,
+        "exact": (right & has_bug.any(-1)).sum() / bugs,
+        "slot_top1": (slot_weight * hit).sum() / jnp.maximum(1e-6, slot_weight.sum()),
+    }
+    return loss_start + loss_length + loss_content + halt_weight * halting, metrics
+
+
+def loss(
+    params: Params, config: ModelConfig, batch: Batch, halt_weight: float
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Mean over the supervision steps; the metrics are the last step's, with the first step's top1 beside it."""
+    total = jnp.zeros(())
+    metrics: dict[str, jax.Array] = {}
+    states = supervision_steps(params, config, batch)
+    for index, state in enumerate(states):
+        value, parts = step_loss(params, config, state.y, batch, halt_weight)
+        total = total + value
+        if index == 0:
+            metrics["first_top1"] = parts["top1"]
+        if index == len(states) - 1:
+            metrics.update(parts)
+    metrics["loss"] = total / len(states)
+    return total / len(states), metrics

@@ -1,0 +1,280 @@
+"""The Tiny Recursive Model for edits: one small net, a latent z, an answer y, and heads that read y.
+
+    z <- net(x + y + z)      n times
+    y <- net(y + z)                                            (arXiv 2510.04871, figure 1 and section 4.1)
+
+T such cycles make a supervision step, of which only the last has a gradient; a state is carried detached from step to step. The
+heads score where an edit starts, how many leaves it removes and what it writes, slot by slot, so that the log-probability
+of *any* edit is a sum of three terms (design.md, "The TRM for edits").
+
+Array names: b batch, l positions, m bugs, q content slots (of all bugs, flat), d width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from trm.config import MAX_CONTENT, MAX_SPAN, ModelConfig
+from trm.encode import FEATURE_VALUES, FEATURES, SEGMENT
+from trm.layers import (Params, attend, block, dense, merge_heads, rms_norm, rotary, split_heads,
+                        swiglu)  # fmt: skip
+
+RELATIONS = 7
+_MASKED = -1e9
+Batch = Mapping[str, jax.Array]
+
+
+class State(NamedTuple):
+    """Answer y and latent z, each (b, l, d)."""
+
+    y: jax.Array
+    z: jax.Array
+
+
+def init_params(config: ModelConfig, seed: int = 0) -> dict[str, Any]:
+    """Random parameters (f32): truncated LeCun for kernels; feature tables and the halting head start at zero."""
+    keys = iter(jax.random.split(jax.random.key(seed), 64))
+    d, inner = config.width, config.inner
+
+    def kernel(*shape: int, fan: int | None = None) -> jax.Array:
+        scale = (fan or shape[-2]) ** -0.5 / 0.87962566
+        return jax.random.truncated_normal(next(keys), -2.0, 2.0, shape) * scale
+
+    return {
+        "embed": {
+            "piece": jax.random.normal(next(keys), (config.vocab, d)) * d**-0.5,
+            "piece_slot": jnp.ones((config.pieces, d)),
+            "kind": jax.random.normal(next(keys), (config.kinds, d)) * d**-0.5,
+            "role": jax.random.normal(next(keys), (config.roles, d)) * d**-0.5,
+            # zero: a feature that no training example has shown says nothing
+            "feature": jnp.zeros((FEATURES * FEATURE_VALUES, d)),
+        },
+        "net": {
+            "qkv": kernel(config.layers, d, 3 * d),
+            "out": kernel(config.layers, d, d),
+            "gate_up": kernel(config.layers, d, 2 * inner),
+            "down": kernel(config.layers, inner, d),
+            "relation": jnp.zeros((config.layers, RELATIONS, config.heads)),
+        },
+        "heads": {
+            "start": kernel(d, 1)[:, 0] * 0.1,
+            "start_hidden": kernel(d, d),
+            "length_query": kernel(d, d),
+            "length_key": kernel(d, d),
+            "length_none": kernel(d, 1)[:, 0] * 0.1,
+            "length_bias": jnp.zeros((MAX_SPAN + 1,)),
+            "halt": jnp.zeros((d,)),
+            "halt_bias": jnp.full((), -2.0),
+        },
+        "decoder": {
+            "context": kernel(3 * d, d),
+            "position": jax.random.normal(next(keys), (MAX_CONTENT + 1, d)) * 0.3,
+            "length": jax.random.normal(next(keys), (MAX_SPAN + 1, d)) * 0.3,
+            "qkv": kernel(d, 3 * d),
+            "self_out": kernel(d, d),
+            "cross_query": kernel(d, d),
+            "cross_key_value": kernel(d, 2 * d),
+            "cross_out": kernel(d, d),
+            "gate_up": kernel(d, 2 * config.decoder_inner),
+            "down": kernel(config.decoder_inner, d),
+            "vocab": kernel(d, d),
+            "vocab_bias": jnp.zeros((config.vocab,)),
+            "copy_query": kernel(d, d),
+            "copy_key": kernel(d, d),
+        },
+    }
+
+
+def count(params: Any) -> int:
+    """Number of parameters."""
+    return sum(int(leaf.size) for leaf in jax.tree.leaves(params))
+
+
+def initial_state(config: ModelConfig, shape: tuple[int, int]) -> State:
+    """The fixed, not learned, y and z: truncated normal vectors, the same at every position."""
+    y, z = jax.random.truncated_normal(jax.random.key(7), -2.0, 2.0, (2, 1, 1, config.width))
+    full = (*shape, config.width)
+    return State(jnp.broadcast_to(y, full), jnp.broadcast_to(z, full))
+
+
+def embed_pieces(params: Params, pieces: jax.Array) -> jax.Array:
+    """(..., PIECES) piece ids to (..., d): a weighted sum, PAD counts nothing."""
+    table, slot = params["embed"]["piece"], params["embed"]["piece_slot"]
+    vectors = table[pieces] * (pieces > 0)[..., None]
+    return jnp.einsum("...kd,kd->...d", vectors, slot) * table.shape[-1] ** 0.5
+
+
+def embed(params: Params, batch: Batch) -> jax.Array:
+    """The input x (b, l, d): pieces, kind, role and execution features, summed and normalized."""
+    table = params["embed"]
+    size = table["kind"].shape[-1] ** 0.5
+    x = embed_pieces(params, batch["pieces"])
+    x = x + (table["kind"][batch["kind"]] + table["role"][batch["role"]]) * size
+    columns = jnp.arange(FEATURES, dtype=jnp.int32) * FEATURE_VALUES
+    ids = batch["features"].astype(jnp.int32) + columns
+    hot = jax.nn.one_hot(ids, FEATURES * FEATURE_VALUES, dtype=jnp.bfloat16).sum(-2)
+    x = x + jnp.dot(hot, table["feature"].astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+    return rms_norm(x)
+
+
+def relation_bias(params: Params, batch: Batch) -> jax.Array:
+    """Attention bias (layers, b, heads, l, l): learned weights of seven relations, and the padding mask.
+
+    Relations: same text; j is i's last use; j is i's last definition; the two transposed; same line; both in code.
+    """
+    text, line = batch["text"], batch["line"]
+    position = jnp.arange(text.shape[1])
+    named = text > 0
+    same = (text[:, :, None] == text[:, None, :]) & named[:, :, None]
+    use = batch["last_use"][:, :, None] == position
+    definition = batch["last_def"][:, :, None] == position
+    row = line[:, :, None] == line[:, None, :]
+    code = batch["features"][:, :, SEGMENT] == 0
+    both = code[:, :, None] & code[:, None, :]
+    masks = jnp.stack([same, use, definition, use.swapaxes(1, 2), definition.swapaxes(1, 2), row, both], 1)
+    bias = jnp.einsum("brij,xrh->xbhij", masks.astype(jnp.float32), params["net"]["relation"])
+    return bias + jnp.where(batch["mask"], 0.0, _MASKED)[None, :, None, None, :]
+
+
+def net(
+    params: Params, config: ModelConfig, x: jax.Array, bias: jax.Array, tables
+) -> jax.Array:
+    """The one network: `layers` post-norm blocks on (b, l, d)."""
+    for layer in range(config.layers):
+        weights = {key: value[layer] for key, value in params["net"].items() if key != "relation"}
+        x = block(weights, x, bias[layer], tables, config.heads, config.matmul)
+    return x
+
+
+def to_bits(z: jax.Array) -> jax.Array:
+    """Signs of z as +-1 with the identity as gradient (straight-through)."""
+    bits = jnp.where(z >= 0, 1.0, -1.0)
+    return z + jax.lax.stop_gradient(bits - z)
+
+
+def latent_recursion(params: Params, config: ModelConfig, x, state: State, bias, tables) -> State:
+    """n updates of z, then one of y."""
+    y, z = state
+    for _ in range(config.n):
+        z = net(params, config, x + y + z, bias, tables)
+        if config.binarize:
+            z = to_bits(z)
+    return State(net(params, config, y + z, bias, tables), z)
+
+
+def deep_recursion(params: Params, config: ModelConfig, x, state: State, bias, tables) -> State:
+    """T - 1 cycles without gradient, one with: a supervision step."""
+    if config.T > 1:
+        def cycle(carry: State, _):
+            return latent_recursion(params, config, x, carry, bias, tables), None
+
+        state, _ = jax.lax.scan(cycle, state, None, length=config.T - 1)
+        state = jax.lax.stop_gradient(state)
+    return latent_recursion(params, config, x, state, bias, tables)
+
+
+def supervision_steps(
+    params: Params, config: ModelConfig, batch: Batch, noise: jax.Array | None = None
+) -> list[State]:
+    """States after each of `config.steps` supervision steps, each detached from the one before.
+
+    noise: added to z before every step, (steps, b, l, d) or None (rollouts, arXiv 2605.19943).
+    """
+    x = embed(params, batch)
+    bias = relation_bias(params, batch)
+    tables = rotary(x.shape[1], config.width // config.heads)
+    state = initial_state(config, x.shape[:2])
+    states = []
+    for step in range(config.steps):
+        if noise is not None:
+            state = State(state.y, state.z + noise[step])
+        state = deep_recursion(params, config, x, jax.lax.stop_gradient(state), bias, tables)
+        states.append(state)
+    return states
+
+
+def start_logits(params: Params, config: ModelConfig, y: jax.Array, batch: Batch) -> jax.Array:
+    """(b, l): where an edit starts; position 0 is NO_BUG. Only markers and code may start one."""
+    heads = params["heads"]
+    hidden = jax.nn.silu(dense(y, heads["start_hidden"], config.matmul))
+    allowed = batch["mask"] & (batch["features"][:, :, SEGMENT] <= 1)
+    return jnp.where(allowed, hidden @ heads["start"], _MASKED)
+
+
+def length_logits(
+    params: Params, config: ModelConfig, y: jax.Array, code: jax.Array, starts: jax.Array
+) -> jax.Array:
+    """(b, m, MAX_SPAN + 1): how many leaves the edit at `starts` (b, m) removes, given `code` (b,) leaves in all."""
+    heads = params["heads"]
+    at = jnp.take_along_axis(y, starts[:, :, None], axis=1)
+    query = dense(at, heads["length_query"], config.matmul)
+    last = starts[:, :, None] + jnp.arange(MAX_SPAN)  # last removed position, for lengths 1..
+    inside = (last <= code[:, None, None]) & (starts[:, :, None] > 0)
+    keys = dense(y, heads["length_key"], config.matmul)
+    flat = jnp.minimum(last, y.shape[1] - 1).reshape(last.shape[0], -1)
+    picked = jnp.take_along_axis(keys, flat[:, :, None], axis=1)
+    picked = picked.reshape(*last.shape, -1)
+    some = jnp.einsum("bmd,bmkd->bmk", query, picked) * y.shape[-1] ** -0.5
+    none = (at @ heads["length_none"])[..., None]
+    some = jnp.where(inside, some, _MASKED)
+    return jnp.concatenate([none, some], axis=-1) + heads["length_bias"]
+
+
+class Slots(NamedTuple):
+    """Content slots of all edits of an example, flat: each (b, q), `previous` (b, q, PIECES).
+
+    edit: which edit a slot belongs to (-1: padding); index: place in its content; start, length: of its edit.
+    """
+
+    edit: jax.Array
+    index: jax.Array
+    start: jax.Array
+    length: jax.Array
+    previous: jax.Array
+
+
+def content_logits(
+    params: Params, config: ModelConfig, y: jax.Array, slots: Slots, mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Vocabulary (b, q, vocab) and copy (b, q, l) logits of every slot: one softmax over both.
+
+    One decoder layer: slots of an edit attend to the slots before them, then to y. With b == 1 for `y` and
+    many edits in q, all candidates of a unit are scored at once.
+    """
+    p, heads = params["decoder"], config.heads
+    take = lambda index: jnp.take_along_axis(  # noqa: E731
+        y, jnp.clip(index, 0, y.shape[1] - 1)[:, :, None], axis=1
+    )
+    around = jnp.concatenate(
+        [take(slots.start - 1), take(slots.start), take(slots.start + slots.length)], axis=-1
+    )
+    h = dense(around, p["context"], config.matmul)
+    h = h + p["position"][slots.index] + p["length"][slots.length]
+    h = rms_norm(h + rms_norm(embed_pieces(params, slots.previous)))
+    same = (slots.edit[:, :, None] == slots.edit[:, None, :]) & (
+        slots.index[:, :, None] >= slots.index[:, None, :]
+    )
+    causal = jnp.where(same, 0.0, _MASKED)[:, None]
+    q, k, v = (split_heads(part, heads) for part in jnp.split(dense(h, p["qkv"], config.matmul), 3, -1))
+    h = rms_norm(h + dense(merge_heads(attend(q, k, v, causal, config.matmul)), p["self_out"], config.matmul))
+    query = split_heads(dense(h, p["cross_query"], config.matmul), heads)
+    k, v = (split_heads(part, heads)
+            for part in jnp.split(dense(y, p["cross_key_value"], config.matmul), 2, -1))  # fmt: skip
+    padding = jnp.where(mask, 0.0, _MASKED)[:, None, None, :]
+    h = rms_norm(h + dense(merge_heads(attend(query, k, v, padding, config.matmul)), p["cross_out"], config.matmul))
+    h = rms_norm(h + swiglu(p, h, config.matmul))
+    table = params["embed"]["piece"]
+    words = dense(dense(h, p["vocab"], config.matmul), table.T, config.matmul) + p["vocab_bias"]
+    keys = dense(y, p["copy_key"], config.matmul)
+    copies = jnp.einsum("bqd,bld->bql", dense(h, p["copy_query"], config.matmul), keys)
+    copies = copies * y.shape[-1] ** -0.5
+    return words, jnp.where(mask[:, None, :], copies, _MASKED)
+
+
+def halt_logit(params: Params, y: jax.Array) -> jax.Array:
+    """(b,): is the current answer right? Read from position 0 of y."""
+    return y[:, 0] @ params["heads"]["halt"] + params["heads"]["halt_bias"]

@@ -1,0 +1,169 @@
+"""The training loop: a generator of metrics around one jitted step; resumes with its data cursor."""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from trm import loss as losses
+from trm.checkpoint import StateStore
+from trm.config import Config, ModelConfig, TrainConfig
+from trm.data.pipeline import Cursor, batches
+from trm.model import count, init_params
+from trm.optim import optimizer, schedule
+
+
+class TrainState(NamedTuple):
+    """Parameters, their exponential moving average, the optimizer's state, and the step."""
+
+    params: Any
+    ema: Any
+    optimizer: Any
+    step: jax.Array
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Averages since the last report. seconds: of this process; slots_per_second: token positions."""
+
+    step: int
+    seconds: float
+    slots_per_second: float
+    examples: int
+    learning_rate: float
+    metrics: dict[str, float]
+    saved: bool = False
+
+
+def new_state(config: Config) -> TrainState:
+    """A fresh state."""
+    params = init_params(config.model, config.train.seed)
+    opt = optimizer(config.train).init(params)
+    return TrainState(params, jax.tree.map(jnp.copy, params), opt, jnp.zeros((), jnp.int32))
+
+
+def make_step(config: ModelConfig, train: TrainConfig, decay_from: int):
+    """The jitted step: (state, batch) -> (state, metrics). One compilation a padded length."""
+    transform = optimizer(train, decay_from)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: TrainState, batch: dict[str, jax.Array]):
+        def objective(params):
+            return losses.loss(params, config, batch, train.halt_weight)
+
+        (_, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
+        metrics["gradient"] = optax.global_norm(gradient)
+        updates, opt = transform.update(gradient, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        # the average starts short, so that early evaluations are not of the initial weights
+        decay = jnp.minimum(train.ema, (1.0 + state.step) / (10.0 + state.step))
+        ema = jax.tree.map(lambda e, p: e * decay + p * (1 - decay), state.ema, params)
+        return TrainState(params, ema, opt, state.step + 1), metrics
+
+    return step
+
+
+def _prefetch(source: Iterator, depth: int = 4) -> Iterator:
+    """Run the iterator in a thread, `depth` items ahead; its exception is raised here."""
+    items: queue.Queue = queue.Queue(depth)
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            for item in source:
+                while not stop.is_set():
+                    try:
+                        items.put((item, None), timeout=1.0)
+                        break
+                    except queue.Full:
+                        continue
+                if stop.is_set():
+                    return
+        except BaseException as error:  # handed to the consumer
+            items.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            item, error = items.get()
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stop.set()
+
+
+def train(config: Config, data: Path, out: Path, *, resume: bool = True) -> Iterator[Progress]:
+    """Train until `config.train.steps` or `.seconds`; saves every `save_every` seconds and at the end.
+
+    Closing the generator saves too. With `resume` the newest state below `out` is taken up together with its place in the data.
+
+    Raises:
+      FileNotFoundError: no shards in `data`.
+      CheckpointError: the state to resume does not fit.
+    """
+    began = time.monotonic()
+    store = StateStore(out)
+    state, cursor = new_state(config), Cursor()
+    if resume and store.latest is not None:
+        state, meta = store.restore(state)
+        cursor = Cursor.from_json(meta["cursor"])
+    first = int(state.step)
+    step = make_step(config.model, config.train, decay_from=first)
+    rate = schedule(config.train, first)
+    reader_cursor = Cursor.from_json(cursor.to_json())
+
+    def source():
+        for length, arrays in batches(data, reader_cursor, config.train.slots, config.train.seed):
+            yield length, arrays, reader_cursor.to_json()
+
+    feed = _prefetch(source())
+    sums: dict[str, float] = {}
+    last_log = last_save = time.monotonic()
+    slots = examples = 0
+    pending: list[dict[str, jax.Array]] = []
+    number, position = first, cursor.to_json()
+
+    def save() -> None:
+        meta = {"config": config.to_dict(), "cursor": position, "parameters": count(state.params)}
+        if store.latest != number:
+            store.save(number, state, meta)
+
+    try:
+        while number < config.train.steps:
+            length, arrays, position = next(feed)
+            state, metrics = step(state, {k: jnp.asarray(v) for k, v in arrays.items()})
+            pending.append(metrics)
+            number += 1
+            slots += arrays["mask"].size
+            examples += len(arrays["mask"])
+            now = time.monotonic()
+            done = bool(config.train.seconds) and now - began > config.train.seconds
+            if len(pending) >= config.train.log_every or done:
+                for key in pending[0]:
+                    sums[key] = float(np.mean([np.asarray(m[key]) for m in pending]))
+                now = time.monotonic()
+                saved = now - last_save > config.train.save_every
+                if saved:
+                    save()
+                    last_save = time.monotonic()
+                yield Progress(number, now - began, slots / (now - last_log), examples,
+                               float(rate(number)), dict(sums), saved)  # fmt: skip
+                pending, slots, last_log = [], 0, time.monotonic()
+            if done:
+                break
+    finally:
+        feed.close()
+        save()
+        store.close()
