@@ -1,0 +1,405 @@
+"""What the worker watches: executed lines, code run at import, writes and spawns, failures.
+
+Standard library only, Python >= 3.8.
+"""
+
+import os
+import reprlib
+import sys
+import threading
+import types
+
+MONITORING = getattr(sys, "monitoring", None)
+
+
+class Tree:
+    """Decides which files are the project's own: below the root, not installed packages."""
+
+    def __init__(self, root):
+        self.root = os.path.realpath(root)
+        self._prefix = self.root.rstrip(os.sep) + os.sep
+        self._known = {}
+
+    def relative(self, filename):
+        """Path relative to the root with '/', or None for a foreign file."""
+        try:
+            return self._known[filename]
+        except KeyError:
+            pass
+        found = None
+        if filename and not filename.startswith("<"):
+            path = filename if os.path.isabs(filename) else os.path.join(self.root, filename)
+            if not path.startswith(self._prefix):
+                path = os.path.realpath(path)
+            if path.startswith(self._prefix):
+                inner = os.path.normpath(path[len(self._prefix) :]).replace(os.sep, "/")
+                parts = inner.split("/")
+                if not ({"site-packages", "dist-packages", ".tox", ".nox"} & set(parts)):
+                    found = inner
+            if found is not None and not os.path.exists(path):
+                found = None
+        self._known[filename] = found
+        return found
+
+
+class RanCode:
+    """Records every code object of the project that starts to run (import and collection)."""
+
+    def __init__(self, tree):
+        self.tree, self.codes, self._tool = tree, set(), None
+
+    def start(self):
+        if MONITORING is not None:
+            for tool in (4, 3, 5, 2):
+                if MONITORING.get_tool(tool) is None:
+                    break
+            MONITORING.use_tool_id(tool, "trm-agent")
+            events = MONITORING.events
+            MONITORING.register_callback(tool, events.PY_START, self._started)
+            MONITORING.register_callback(tool, events.PY_RESUME, self._started)
+            MONITORING.set_events(tool, events.PY_START | events.PY_RESUME)
+            self._tool = tool
+        else:
+            sys.setprofile(self._profile)
+            threading.setprofile(self._profile)
+
+    def stop(self):
+        if self._tool is not None:
+            MONITORING.set_events(self._tool, 0)
+            MONITORING.free_tool_id(self._tool)
+            self._tool = None
+        elif MONITORING is None:
+            sys.setprofile(None)
+            threading.setprofile(None)
+
+    def _started(self, code, offset):
+        if self.tree.relative(code.co_filename) is not None:
+            self.codes.add(code)
+        return MONITORING.DISABLE
+
+    def _profile(self, frame, event, argument):
+        if event == "call":
+            code = frame.f_code
+            if self.tree.relative(code.co_filename) is not None:
+                self.codes.add(code)
+
+
+class Lines:
+    """Which lines of the project ran since `begin`: sys.monitoring (3.12+) or sys.settrace."""
+
+    def __init__(self, tree):
+        self.tree, self.seen, self._tool = tree, {}, None
+        self._sizes = {}
+
+    def start(self):
+        """False where another tool holds every slot."""
+        if MONITORING is None:
+            return True
+        for tool in (3, 4, 5, 2):
+            if MONITORING.get_tool(tool) is None:
+                MONITORING.use_tool_id(tool, "trm-agent")
+                events = MONITORING.events
+                MONITORING.register_callback(tool, events.LINE, self._line)
+                self._tool = tool
+                return True
+        return False
+
+    def begin(self):
+        self.seen = {}
+        if MONITORING is None:
+            threading.settrace(self._call)
+            sys.settrace(self._call)
+        elif self._tool is not None:
+            MONITORING.set_events(self._tool, MONITORING.events.LINE)
+            MONITORING.restart_events()
+
+    def end(self):
+        """{path: sorted lines} since `begin`."""
+        if MONITORING is None:
+            sys.settrace(None)
+            threading.settrace(None)
+        elif self._tool is not None:
+            MONITORING.set_events(self._tool, 0)
+        merged = {}
+        for code, lines in self.seen.items():
+            path = self.tree.relative(code.co_filename)
+            if path is not None:
+                merged.setdefault(path, set()).update(lines)
+        return {path: sorted(lines) for path, lines in merged.items()}
+
+    def _line(self, code, line):
+        if self.tree.relative(code.co_filename) is not None:
+            self.seen.setdefault(code, set()).add(line)
+        return MONITORING.DISABLE
+
+    def _call(self, frame, event, argument):
+        code = frame.f_code
+        if self.tree.relative(code.co_filename) is None:
+            return None
+        lines = self.seen.get(code)
+        if lines is None:
+            lines = self.seen[code] = set()
+        size = self._sizes.get(code)
+        if size is None:
+            import dis
+
+            size = self._sizes[code] = len({line for _, line in dis.findlinestarts(code)})
+        if len(lines) >= size:
+            return None
+
+        def local(inner, what, value):
+            if what == "line":
+                lines.add(inner.f_lineno)
+                if len(lines) >= size:
+                    inner.f_trace_lines = False
+            return local
+
+        return local
+
+
+_WRITE_EVENTS = {
+    "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate",
+    "os.chmod", "os.chown", "os.utime", "shutil.rmtree", "shutil.move",
+}  # fmt: skip
+_SPAWN_EVENTS = {"subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system"}
+
+
+class Audit:
+    """What each test does that a swap in memory could not serve (by sys.addaudithook).
+
+    `reads`: source files of the project that are opened; `spawns`: programs started; `writes`:
+    paths of the project that are opened for writing or changed.
+    """
+
+    def __init__(self, tree):
+        self.tree, self.armed = tree, False
+        self.reads, self.writes, self.spawns = set(), set(), False
+
+    def install(self):
+        sys.addaudithook(self._hook)
+
+    def begin(self):
+        self.reads, self.writes, self.spawns, self.armed = set(), set(), False, True
+
+    def end(self):
+        self.armed = False
+
+    def _inside(self, path):
+        if isinstance(path, bytes):
+            path = os.fsdecode(path)
+        elif not isinstance(path, str):
+            return None
+        full = os.path.realpath(path)
+        return self.tree.relative(full) if full.startswith(self.tree.root) else None
+
+    def _hook(self, event, arguments):
+        if not self.armed:
+            return
+        if event == "open":
+            path, mode, flags = arguments
+            if not isinstance(path, (str, bytes)):
+                return
+            wanted = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC) if flags else 0
+            if isinstance(mode, str) and any(sign in mode for sign in "wax+"):
+                wanted = 1
+            if not wanted:
+                source = path.endswith(b".py") if isinstance(path, bytes) else path.endswith(".py")
+                if not source:
+                    return
+            self.armed = False
+            try:
+                inner = self._inside(path)
+                if wanted:
+                    full = os.path.realpath(os.fsdecode(path))
+                    if full.startswith(self.tree.root + os.sep):
+                        self.writes.add(inner or full)
+                elif inner is not None and not _importing():
+                    self.reads.add(inner)
+            finally:
+                self.armed = True
+        elif event in _WRITE_EVENTS or event == "sqlite3.connect":
+            path = arguments[0] if arguments else None
+            if isinstance(path, (str, bytes)):
+                full = os.path.realpath(os.fsdecode(path))
+                if full.startswith(self.tree.root + os.sep):
+                    self.writes.add(full)
+        elif event in _SPAWN_EVENTS:
+            self.spawns = True
+
+
+def _importing():
+    """Whether an import statement is what opens the file."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap_external>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+# ---------------------------------------------------------------- failures
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = _repr.maxlong = 80
+_repr.maxlist = _repr.maxtuple = _repr.maxset = _repr.maxdict = _repr.maxfrozenset = 12
+
+
+def short(value, size=80):
+    """A repr of at most `size` signs that never raises."""
+    try:
+        text = _repr.repr(value)
+    except BaseException as error:  # a broken __repr__ of the code under test
+        text = "<%s with a broken repr: %s>" % (type(value).__name__, type(error).__name__)
+    return text if len(text) <= size else text[: size - 3] + "..."
+
+
+def describe(error):
+    """(type name, message) of an exception."""
+    try:
+        message = str(error)
+    except BaseException as other:
+        message = "<broken str: %s>" % type(other).__name__
+    return type(error).__name__, message[:2000]
+
+
+def _safe_names(thing):
+    try:
+        return sorted(name for name in dir(thing) if isinstance(name, str))
+    except BaseException:
+        return []
+
+
+def suggestions(error, frame):
+    """What the exception itself tells about a repair (JSON-able)."""
+    data = {}
+    if isinstance(error, NameError):
+        name = getattr(error, "name", None)
+        if name is None and "'" in str(error):
+            name = str(error).split("'")[1]
+        data["name"] = name
+        data["unbound_local"] = isinstance(error, UnboundLocalError)
+        if frame is not None:
+            data["locals"] = sorted(frame.f_locals)[:200]
+            data["globals"] = sorted(map(str, frame.f_globals))[:400]
+    elif isinstance(error, AttributeError):
+        parts = str(error).split("'")
+        data["name"] = getattr(error, "name", None) or (parts[-2] if len(parts) > 2 else None)
+        thing = getattr(error, "obj", None)
+        if thing is None and frame is not None and data["name"]:
+            # Before 3.10 the exception does not hold the object: look for it among the locals.
+            wanted = parts[1] if len(parts) > 1 else None
+            for value in frame.f_locals.values():
+                if type(value).__name__ == wanted or getattr(value, "__name__", 0) == wanted:
+                    thing = value
+                    break
+        if thing is not None:
+            data["type"] = thing.__name__ if isinstance(thing, types.ModuleType) else type(
+                thing
+            ).__name__
+            names = [name for name in _safe_names(thing) if not name.startswith("__")]
+            data["attributes"] = names[:200]
+    elif isinstance(error, ImportError):
+        data["module"] = error.name
+        data["name"] = getattr(error, "name_from", None)
+        if data["name"] is None and "cannot import name '" in str(error):
+            data["name"] = str(error).split("'")[1]
+        module = sys.modules.get(error.name or "")
+        if module is not None:
+            names = [name for name in _safe_names(module) if not name.startswith("__")]
+            data["attributes"] = names[:200]
+    elif isinstance(error, (KeyError, IndexError)):
+        data["key"] = short(error.args[0]) if error.args else ""
+    elif isinstance(error, TypeError):
+        data.update(_callee(error, frame))
+    return data
+
+
+def _callee(error, frame):
+    """The signature of the function a TypeError names, if it can be found by name."""
+    import inspect
+
+    head = str(error).split("(")[0].strip()
+    name = head.split(".")[-1]
+    if not name.isidentifier() or frame is None:
+        return {}
+    candidates = [frame.f_locals.get(name), frame.f_globals.get(name)]
+    owner = head.split(".")[-2] if "." in head else None
+    for space in (frame.f_locals, frame.f_globals):
+        for value in list(space.values()):
+            if owner and getattr(value, "__name__", None) == owner:
+                candidates.append(getattr(value, name, None))
+            if owner and type(value).__name__ == owner:
+                candidates.append(getattr(value, name, None))
+    for value in candidates:
+        if callable(value):
+            try:
+                return {"callee": head, "signature": str(inspect.signature(value))}
+            except (ValueError, TypeError):
+                continue
+    return {"callee": head}
+
+
+def _lines_of(path, line):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            for number, text in enumerate(handle, 1):
+                if number == line:
+                    return text.strip()
+    except OSError:
+        pass
+    return ""
+
+
+def _where(frame, line):
+    return line if line is not None else frame.f_code.co_firstlineno
+
+
+def failure(nodeid, error, traceback, tree, test_path, compared):
+    """A JSON-able account of a failed test. `compared`: (operator, actual, expected) or None."""
+    frames, all_frames = [], []
+    while traceback is not None:
+        all_frames.append((traceback.tb_frame, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    test_line, innermost = "", None
+    for frame, number in all_frames:
+        filename = frame.f_code.co_filename
+        path = tree.relative(filename)
+        if path is None:
+            continue
+        innermost = frame
+        line = _where(frame, number)
+        if path == test_path:
+            test_line = _lines_of(os.path.join(tree.root, path), line)
+        names = {}
+        for name, value in list(frame.f_locals.items())[:60]:
+            if not name.startswith(("@", "__")):
+                names[name] = short(value)
+        frames.append(
+            {"path": path, "line": line, "function": frame.f_code.co_name, "names": names}
+        )
+    kind, message = describe(error)
+    operator, actual, expected = compared or (None, None, None)
+    if compared is None:
+        # unittest's assertEqual family keeps both sides as its arguments `first` and `second`.
+        for frame, _ in all_frames:
+            code = frame.f_code
+            if code.co_name.startswith("assert") and "first" in code.co_varnames[:3]:
+                if "unittest" in code.co_filename and "second" in frame.f_locals:
+                    operator = {"assertEqual": "=="}.get(code.co_name, code.co_name)
+                    actual = short(frame.f_locals["first"], 400)
+                    expected = short(frame.f_locals["second"], 400)
+                    break
+    if len(frames) > 60:
+        frames = frames[:20] + frames[-40:]
+    frame = all_frames[-1][0] if all_frames else None
+    if frame is not None and tree.relative(frame.f_code.co_filename) is None:
+        frame = innermost
+    try:
+        hints = suggestions(error, frame)
+    except BaseException:
+        hints = {}
+    return {
+        "nodeid": nodeid, "exception": kind, "message": message, "frames": frames,
+        "actual": actual, "expected": expected, "operator": operator, "test_line": test_line,
+        "suggestions_data": hints,
+    }  # fmt: skip

@@ -1,0 +1,315 @@
+"""The pytest session of the worker: a plugin that collects once and then serves.
+
+Standard library and the user's pytest (7 to 9), Python >= 3.8. Nothing here prints: what is found
+goes through `put(kind, data)`.
+"""
+
+import os
+import signal
+import sys
+import time
+
+import _pytest.assertion.util
+import _pytest.nodes
+import pytest
+
+# Other plugins' entry points, each with the argument that switches it off if it is installed.
+NEUTRALIZED = {"pytest_cov": "--no-cov"}
+
+
+def installed_plugins():
+    """Names of the pytest11 entry points that pytest will load by itself."""
+    if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
+        return set()
+    try:
+        from importlib import metadata
+    except ImportError:
+        return set()
+    found = metadata.entry_points()
+    if hasattr(found, "select"):
+        return {point.name for point in found.select(group="pytest11")}
+    return {point.name for point in found.get("pytest11", ())}
+
+
+def arguments(settings):
+    """(pytest arguments, notes on what was switched off)."""
+    names = installed_plugins()
+    extra, notes = ["-o", "cache_dir=" + os.path.join(settings["scratch"], "cache")], []
+    for name, argument in NEUTRALIZED.items():
+        if name in names:
+            extra.append(argument)
+            notes.append("%s is switched off in the worker (%s)" % (name, argument))
+    return list(settings["args"]) + extra, notes
+
+
+class Plugin:
+    """Collects, records reports, and hands the session to `serve(session)` instead of the loop."""
+
+    def __init__(self, tree, serve, observer=None):
+        self.tree, self.serve = tree, serve
+        self.errors, self.notes = [], []
+        self.reports, self.error, self.compared = [], None, None
+        self.want_compare = True
+        self.observer = observer
+        self.positional, self.rootdir, self.configfile = None, "", None
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_cmdline_main(self, config):
+        option = config.option
+        self.positional = list(getattr(option, "file_or_dir", None) or [])
+        self.rootdir = str(getattr(config, "rootpath", ""))
+        found = getattr(config, "inipath", None)
+        self.configfile = None if found is None else str(found)
+        if getattr(option, "numprocesses", None) or getattr(option, "tx", None):
+            self.notes.append("xdist is switched off in the worker (-n0)")
+        for name, value in (
+            ("numprocesses", 0), ("maxprocesses", None), ("dist", "no"), ("tx", []),
+            ("distload", False), ("looponfail", False), ("usepdb", False), ("trace", False),
+        ):  # fmt: skip
+            if hasattr(option, name):
+                setattr(option, name, value)
+        if hasattr(option, "randomly_reorganize"):
+            option.randomly_reorganize = False
+            if option.randomly_seed in (None, "default", "last"):
+                option.randomly_seed = 0
+            self.notes.append("pytest-randomly keeps the order and a fixed seed in the worker")
+        if getattr(option, "random_order_bucket", None) is not None:
+            option.random_order_bucket = "none"
+        yield
+
+    def pytest_exception_interact(self, node, call, report):
+        if isinstance(node, pytest.Item) or not report.failed:
+            return
+        error = call.excinfo.value
+        cause = error.__cause__ if isinstance(error, node.CollectError) else None
+        path = getattr(node, "path", None) or getattr(node, "fspath", "")
+        self.errors.append(collection_error(str(path), cause or error, self.tree))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session):
+        self.serve(session)
+        return True
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, item, call):
+        outcome = yield
+        if call.excinfo is not None and self.error is None:
+            report = outcome.get_result()
+            if report.failed:
+                self.error = call.excinfo.value, call.excinfo.tb
+
+    def pytest_runtest_logreport(self, report):
+        self.reports.append((report.when, report.outcome, hasattr(report, "wasxfail")))
+
+    def pytest_assertrepr_compare(self, config, op, left, right):
+        if self.want_compare and self.observer is not None:
+            short = self.observer.short
+            self.compared = op, short(left, 400), short(right, 400)
+
+    def outcome(self):
+        """The outcome of the item whose reports were recorded last."""
+        found = "passed"
+        for when, outcome, xfailed in self.reports:
+            if outcome == "failed":
+                if when == "call" or when not in ("setup", "teardown"):
+                    return "failed"
+                found = "error"
+            elif outcome == "skipped" and found == "passed":
+                found = "skipped"
+        return found
+
+
+def collection_error(path, error, tree):
+    """A JSON-able account of why a file could not be collected."""
+    line, where = None, tree.relative(path) or path
+    if isinstance(error, SyntaxError) and error.filename:
+        where, line = tree.relative(error.filename) or error.filename, error.lineno
+    else:
+        traceback = error.__traceback__
+        while traceback is not None:
+            inner = tree.relative(traceback.tb_frame.f_code.co_filename)
+            if inner is not None:
+                where, line = inner, traceback.tb_lineno
+            traceback = traceback.tb_next
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    return {
+        "path": where, "exception": type(error).__name__, "message": str(error)[:2000],
+        "line": line, "missing_module": missing, "collecting": tree.relative(path) or path,
+    }  # fmt: skip
+
+
+def run_pytest(args, plugin):
+    """Runs pytest with our plugin. Returns (exit code, collection errors); SystemExit is kept in."""
+    from _pytest.config import ConftestImportFailure, UsageError, _prepareconfig
+
+    try:
+        config = _prepareconfig(args, [plugin])
+        code = config.hook.pytest_cmdline_main(config=config)
+        return int(code or 0)
+    except ConftestImportFailure as failure:
+        cause = getattr(failure, "cause", None)
+        if cause is None:
+            cause = failure.excinfo[1]
+        plugin.errors.append(collection_error(str(failure.path), cause, plugin.tree))
+        return 4
+    except UsageError as error:
+        plugin.errors.append(
+            {
+                "path": "", "exception": "UsageError", "message": "; ".join(map(str, error.args)),
+                "line": None, "missing_module": None, "collecting": "",
+            }  # fmt: skip
+        )
+        return 4
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 4
+
+
+def quiet(config):
+    """Takes the reporter's hooks out of the plugin manager; the plugin itself stays findable."""
+    manager = config.pluginmanager
+    reporter = manager.getplugin("terminalreporter")
+    if reporter is None:
+        return
+    for caller in manager.get_hookcallers(reporter) or ():
+        try:
+            caller._remove_plugin(reporter)
+        except (AttributeError, ValueError):
+            pass
+
+
+_full_compare = _pytest.assertion.util.assertrepr_compare
+_full_failure = _pytest.nodes.Node._repr_failure_py
+
+
+def format_failures(on):
+    """Whether pytest formats what nobody may read: comparison texts and tracebacks."""
+    if on:
+        _pytest.assertion.util.assertrepr_compare = _full_compare
+    else:
+        _pytest.assertion.util.assertrepr_compare = lambda *args, **names: []
+    # The traceback text is never used: failures are described from the exception itself.
+    _pytest.nodes.Node._repr_failure_py = lambda self, excinfo, style=None: "not formatted"
+
+
+def private_capture(config):
+    """Gives this process its own capture files in place of those shared through fork."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    manager = config.pluginmanager.getplugin("capturemanager")
+    streams = getattr(manager, "_global_capturing", None)
+    for name in ("out", "err"):
+        capture = getattr(streams, name, None)
+        shared = getattr(capture, "tmpfile", None)
+        saved = getattr(capture, "targetfd_save", None)
+        if shared is None or saved is None:
+            continue
+        fresh = os.memfd_create("capture") if hasattr(os, "memfd_create") else None
+        if fresh is None:
+            import tempfile
+
+            handle = tempfile.TemporaryFile()
+            fresh = os.dup(handle.fileno())
+        os.dup2(fresh, shared.fileno())
+        os.close(fresh)
+        os.dup2(null, saved)
+    os.close(null)
+
+
+def private_temporary(config, folder):
+    """Points tempfile and tmp_path to `folder`."""
+    import tempfile
+
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        os.environ[name] = folder
+    tempfile.tempdir = folder
+    factory = getattr(config, "_tmp_path_factory", None)
+    if factory is not None and getattr(factory, "_given_basetemp", None) is None:
+        from pathlib import Path
+
+        base = Path(folder) / "pytest"
+        base.mkdir(mode=0o700)
+        factory._basetemp = base
+
+
+BLOCKED_ERRNO = {1, 13, 30}  # EPERM, EACCES, EROFS
+
+
+def _blocked(error):
+    """Whether an exception (or one it came from) is a refusal by a guard."""
+    for _ in range(8):
+        if error is None:
+            return False
+        if isinstance(error, OSError) and error.errno in BLOCKED_ERRNO:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def run_items(items, plugin, put, request, observer, lines=None, audit=None):
+    """Runs `items` in order through pytest's own protocol and reports each.
+
+    Frames: S start [nodeid, wall limit], R result, F failure. `request`: stop (at the first that
+    does not pass), want_failure, limits {nodeid: [cpu, wall]}. Stops where pytest would.
+    """
+    limits, default = request["limits"], request["limit"]
+    stop, want = request["stop"], request["want_failure"]
+    format_failures(want)
+    plugin.want_compare = want
+    for place, item in enumerate(items):
+        following = items[place + 1] if place + 1 < len(items) else None
+        cpu_limit, wall_limit = limits.get(item.nodeid, default)
+        plugin.reports, plugin.error, plugin.compared = [], None, None
+        put(b"S", [item.nodeid, wall_limit])
+        extra = {}
+        if audit is not None:
+            audit.begin()
+        if lines is not None:
+            lines.begin()
+        wall, cpu = time.perf_counter(), time.process_time()
+        # Default action, not a Python handler: it also cuts a loop inside C.
+        signal.setitimer(signal.ITIMER_PROF, cpu_limit)
+        try:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        except pytest.exit.Exception as error:
+            plugin.reports.append(("call", "failed", False))
+            plugin.error = error, error.__traceback__
+            stop = True
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        if lines is not None:
+            extra["lines"] = lines.end()
+        if audit is not None:
+            audit.end()
+            extra["reads"], extra["spawns"] = sorted(audit.reads), audit.spawns
+            extra["writes"] = sorted(audit.writes)[:20]
+        outcome, kind, message = plugin.outcome(), None, None
+        error = plugin.error
+        if error is not None and outcome in ("failed", "error"):
+            kind, message = observer.describe(error[0])
+            extra["blocked"] = _blocked(error[0])
+        put(b"R", [item.nodeid, outcome, cpu, wall, kind, message, extra])
+        if want and error is not None and outcome in ("failed", "error"):
+            path = plugin.tree.relative(str(getattr(item, "path", None) or item.fspath))
+            account = observer.failure(
+                item.nodeid, error[0], error[1], plugin.tree, path, plugin.compared
+            )
+            put(b"F", account)
+        plugin.error = error = None
+        if stop and outcome in ("failed", "error"):
+            return
+        if item.session.shouldstop and isinstance(item.session.shouldstop, str) and stop:
+            return
+
+
+def described_items(session):
+    """[[nodeid, path, line (1-based or None)]] in collection order."""
+    found = []
+    for item in session.items:
+        path, line, _ = item.location
+        found.append([item.nodeid, path.replace(os.sep, "/"), None if line is None else line + 1])
+    return found
+
+
+def versions():
+    return pytest.__version__, "%d.%d.%d" % sys.version_info[:3]
