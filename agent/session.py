@@ -1,0 +1,163 @@
+"""One `fix` run as the CLI sees it: the loop's events, recorded, made to end in one terminal event, and its patch applied.
+
+Faces get `Session.events()` and, to act on a patch, `apply` and `commit`; they never write. What `--apply` or `--commit`
+asked for happens just before the terminal event, so that this event tells the truth about the tree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import threading
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Literal
+
+from agent.apply import apply_diff, check_committable, commit
+from agent.errors import AgentError
+from agent.events import Event, Finished, Note, PatchFound, Started
+from agent.runs import Recorder, Run, new_run
+
+Deed = Literal["", "apply", "commit"]
+Loop = Callable[[], Iterator[Event]]
+
+
+class Session:
+    """Runs `loop()` once. `deed` is what to do with a verified patch without asking.
+
+    root, patch and finished are known as soon as their event has passed.
+    """
+
+    def __init__(self, loop: Loop, deed: Deed = "", run: Run | None = None) -> None:
+        self._loop = loop
+        self._deed = deed
+        self._stop = threading.Event()
+        self._notes: list[Note] = []
+        self.run = run or self._new_run()
+        self.root = Path()
+        self.patch: PatchFound | None = None
+        self.finished: Finished | None = None
+        self.deed_done: Deed = ""
+
+    def _new_run(self) -> Run:
+        try:
+            return new_run()
+        except OSError as error:
+            folder = Path(tempfile.mkdtemp(prefix="trm-agent-"))
+            self._notes.append(Note(f"this run is kept in {folder}: {error}", "warning"))
+            return Run(folder)
+
+    def stop(self) -> None:
+        """Ask the run to end at its next event. Returns at once; may be called from another thread."""
+        self._stop.set()
+
+    def events(self) -> Generator[Event, None, None]:
+        """All events of the run, the last one a Finished. Closing it stops the run."""
+        recorder = Recorder(self.run)
+        at = 0.0
+        try:
+            for event in self._ended(self._noted(self._loop())):
+                at = max(at, event.at)
+                if isinstance(event, Finished) and not event.at:
+                    event = dataclasses.replace(event, at=at)
+                if isinstance(event, Finished):
+                    self.finished = event
+                recorder.write(event)
+                yield event
+        except GeneratorExit:
+            if self.finished is None:
+                recorder.write(self._interrupted(at))
+            raise
+        finally:
+            recorder.close()
+
+    def _noted(self, events: Iterator[Event]) -> Generator[Event, None, None]:
+        """The loop's events until its end or a stop, with our notes after the first."""
+        try:
+            for event in events:
+                if isinstance(event, Started):
+                    self.root = Path(event.root)
+                    event = dataclasses.replace(event, run=self.run.id)
+                if isinstance(event, PatchFound):
+                    self.patch = event
+                yield event
+                while self._notes:
+                    yield self._notes.pop()
+                if self._stop.is_set():
+                    return
+        finally:
+            close = getattr(events, "close", None)
+            if close:
+                close()
+
+    def _ended(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+        """Exactly one Finished, whatever happens, after what `deed` asked for."""
+        last: Finished | None = None
+        try:
+            for event in events:
+                if isinstance(event, Finished):
+                    last = event
+                    break
+                yield event
+        except KeyboardInterrupt:
+            yield self._interrupted()
+            return
+        except AgentError as error:
+            yield _failed(error)
+            return
+        finally:
+            events.close()
+        if last is None:
+            last = self._stopped()
+        if last.status == "fixed" and self._deed and self.patch and not self._stop.is_set():
+            try:
+                text = self.commit(self.patch) if self._deed == "commit" else self.apply(self.patch)
+            except AgentError as error:
+                yield _failed(error, last)
+                return
+            yield Note(text, at=last.at)
+        yield last
+
+    def _stopped(self) -> Finished:
+        """The end after `stop`: what was found until then counts."""
+        if self.patch is None:
+            return self._interrupted()
+        return Finished("fixed", 0, "stopped with a verified patch", diff=self.patch.diff,
+                        tried=self.patch.candidates, seconds=self.patch.seconds)  # fmt: skip
+
+    def _interrupted(self, at: float = 0.0) -> Finished:
+        diff = self.patch.diff if self.patch else ""
+        return Finished("interrupted", 130, "interrupted; nothing was written", diff=diff, at=at)
+
+    # Acts on a patch; each returns one line for the user.
+
+    def apply(self, patch: PatchFound) -> str:
+        """Write the patch to the user's tree. Raises PatchConflict, nothing being written."""
+        paths = apply_diff(self.root, patch.diff, self.run.folder)
+        self.deed_done = "apply"
+        return f"applied to {', '.join(paths)}; trm-agent undo takes it back"
+
+    def commit(self, patch: PatchFound) -> str:
+        """Apply and commit exactly the patched files. Raises UsageError or PatchConflict before anything is written."""
+        check_committable(self.root, patch.paths)
+        paths = apply_diff(self.root, patch.diff, self.run.folder)
+        self.deed_done = "apply"
+        name = commit(self.root, paths, commit_message(patch))
+        self.deed_done = "commit"
+        return f"committed {name}: {', '.join(paths)}"
+
+
+def commit_message(patch: PatchFound) -> str:
+    """Subject and body of the commit of a patch."""
+    names = [nodeid.rsplit("::", 1)[-1] for nodeid in patch.turned_green]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    subject = f"Fix {names[0]}{more}" if names else f"Fix {', '.join(patch.paths)}"
+    tests = "".join(f"- {nodeid}\n" for nodeid in patch.turned_green)
+    return f"{subject}\n\nFound by trm-agent and verified by the tests. Turned green:\n{tests}"
+
+
+def _failed(error: AgentError, last: Finished | None = None) -> Finished:
+    """The terminal event of an error; `last` is the success that it spoilt."""
+    diff, tried = (last.diff, last.tried) if last else ("", 0)
+    seconds, at = (last.seconds, last.at) if last else (0.0, 0.0)
+    return Finished("error", error.exit_code, str(error), error.hint, diff, tried, seconds, at=at)
