@@ -69,10 +69,6 @@ class FixApp(App[FixResult]):
     TITLE = "trm-agent"
     ENABLE_COMMAND_PALETTE = True
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("a", "deed('apply')", "Apply"),
-        Binding("c", "deed('commit')", "Commit"),
-        Binding("y", "copy_diff", "Copy"),
-        Binding("d", "deed('drop')", "Drop"),
         Binding("t", "next_theme", "Theme", show=False),
         Binding("m", "mouse", "Release the mouse", show=False),
         Binding("question_mark", "help", "Help", key_display="?"),
@@ -149,7 +145,6 @@ class FixApp(App[FixResult]):
             self.playback.tick(0)
         self._drawn_at = time.monotonic()
         self.fix_screen.show()
-        self.refresh_bindings()
         if self.feed.waiting:
             self.on_feed_arrived()
         elif ended:
@@ -180,7 +175,6 @@ class FixApp(App[FixResult]):
         passed, self._ticked = now - self._ticked, now
         if self.playback.tick(passed):
             self.fix_screen.show()
-            self.refresh_bindings()
 
     @property
     def _searching(self) -> bool:
@@ -290,9 +284,8 @@ class FixApp(App[FixResult]):
         timeline = self.playback.timeline
         timeline.seek(len(timeline))
         state = timeline.state
-        summary = summary_lines(state, self._decision, self._decision_message)
-        if self.playback.live is False:
-            summary = []
+        decided = self._decision if self.playback.live else "replayed"
+        summary = summary_lines(state, decided, self._decision_message)
         self.exit(
             FixResult(
                 self._decision,

@@ -6,7 +6,10 @@ from agent.faces.tui.state import RunState
 
 
 def summary_lines(state: RunState, decision: str = "", message: str = "") -> list[str]:
-    """What was found and done, readable without colour. `decision` is a `FixResult.decision`, `message` its outcome."""
+    """What was found and done, readable without colour.
+
+    `decision` is a `FixResult.decision` or "replayed", `message` what its callback said.
+    """
     lines: list[str] = []
     patch, finished = state.patch, state.finished
     if patch:

@@ -35,18 +35,21 @@ class FixScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
         (0, "-narrow"),
         (WIDE, "-wide"),
-        (ROOMY, "-wide -roomy"),
     ]
     VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-short"), (TALL, "-tall")]
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "pause", "Pause", priority=True),
-        Binding("left", "step(-1)", "Back", priority=True, key_display="←"),
-        Binding("right", "step(1)", "Step", priority=True, key_display="→"),
-        Binding("shift+left", "milestone(-1)", "Previous decision", priority=True, show=False),
-        Binding("shift+right", "milestone(1)", "Next decision", priority=True, show=False),
-        Binding("home", "first", "First event", priority=True, show=False),
-        Binding("end", "newest", "Newest event", priority=True, show=False),
+        Binding("a", "app.deed('apply')", "Apply"),
+        Binding("c", "app.deed('commit')", "Commit"),
+        Binding("y", "app.copy_diff", "Copy"),
+        Binding("d", "app.deed('drop')", "Drop"),
+        Binding("space", "pause", "Pause"),
+        Binding("left", "step(-1)", "Back", key_display="←"),
+        Binding("right", "step(1)", "Step", key_display="→"),
+        Binding("shift+left", "milestone(-1)", "Previous decision", show=False),
+        Binding("shift+right", "milestone(1)", "Next decision", show=False),
+        Binding("home", "first", "First event", show=False),
+        Binding("end", "newest", "Newest event", show=False),
         Binding("plus,equals_sign", "faster(1)", "Faster", key_display="+"),
         Binding("minus", "faster(-1)", "Slower", key_display="-"),
         Binding("left_square_bracket", "suspect(-1)", "Previous suspect", show=False),
@@ -64,6 +67,7 @@ class FixScreen(Screen[None]):
         self.message = ""
         self.seconds: float | None = None
         self.refreshes = 0
+        self._offered: tuple[bool | None, ...] = ()
 
     def compose(self) -> ComposeResult:
         yield TopBar(id="top")
@@ -97,6 +101,7 @@ class FixScreen(Screen[None]):
         state = self.playback.state
         self.refreshes += 1
         self.set_class(state.patch is not None or state.finished is not None, "-over")
+        self.set_class(self.size.width >= ROOMY, "-roomy")
         self._fit_thinking()
         for panel in self.query("#body > * > LinePanel").results(LinePanel):
             panel.show(state)
@@ -108,12 +113,24 @@ class FixScreen(Screen[None]):
         state = self.playback.state
         self.query_one(TopBar).show(state, self._title(state), self._seconds())
         self.query_one(StatusLine).show(self.playback, self.message)
+        # The footer is composed anew by a refresh of the bindings, so only when other keys work now.
+        offered = tuple(
+            self.app.check_action(action, parameters)
+            for action, parameters in (
+                ("deed", ("apply",)),
+                ("deed", ("commit",)),
+                ("deed", ("drop",)),
+                ("copy_diff", ()),
+            )
+        )
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
 
     def say(self, message: str) -> None:
         """Put a message into the status line; '' gives the line back to the run."""
         self.message = message
         self.show_bars()
-        self.refresh_bindings()
 
     def _seconds(self) -> float:
         finished = self.playback.state.finished
@@ -142,17 +159,11 @@ class FixScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         del parameters
-        if action == "faster" and self.playback.live:
-            return False
-        if action == "step" and self.playback.live and self.playback.playing:
-            # Works, but is offered in the footer only once the view is paused.
-            return True
-        return True
+        return not (action == "faster" and self.playback.live)
 
     def _moved(self) -> None:
         self.message = ""
         self.show()
-        self.refresh_bindings()
 
     def action_pause(self) -> None:
         self.playback.toggle()

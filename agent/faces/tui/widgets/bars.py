@@ -73,7 +73,7 @@ def status(playback: Playback, message: str, width: int) -> Content:
         )
         return styled(place, *_outcome(state, width - place.cell_length))
     if state.finished:
-        return styled(*_outcome(state, width))
+        return styled(*_outcome(state, width))[1:]
     if state.decisions:
         return decision_line(state.decisions[-1])
     if state.notes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import overload
 
+from rich.cells import cell_len
 from textual.content import Content
 
 from agent.events import CandidateTried
@@ -78,11 +79,11 @@ def candidate_row(tried: CandidateTried, width: int, digits: int) -> Content:
     room = width - len(left) - len(line) - len(verdict) - 8 - len(source) - 1
     before, after = _visible(tried.before), _visible(tried.after)
     half = max(3, (room - 3) // 2)
-    short = cut(before, max(half, room - 3 - len(after)))
+    short = cut(before, max(half, room - 3 - cell_len(after)))
     edit = styled(
         (short, "$error" if before != "∅" else "$muted"),
         (" → ", "$muted"),
-        (cut(after, max(3, room - 3 - len(short))), "$success" if after != "∅" else "$muted"),
+        (cut(after, max(3, room - 3 - cell_len(short))), "$success" if after != "∅" else "$muted"),
     )
     good = tried.outcome == "passed"
     row = styled(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.cells import cell_len, set_cell_size
 from textual import events as textual_events
+from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
@@ -17,7 +18,7 @@ from textual.widget import Widget
 from agent.faces.tui.state import RunState
 
 
-class LinePanel(ScrollView, can_focus=True):
+class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
     """Shows one slice of a `RunState`.
 
     Subclasses say what the slice is (`slice_of`, compared by equality: an equal slice is not drawn again) and turn it into
@@ -26,6 +27,13 @@ class LinePanel(ScrollView, can_focus=True):
 
     BORDER = ""
     ALLOW_MAXIMIZE = True
+    # Left, right, home and end move through the run, not through a panel.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "scroll_up", show=False),
+        Binding("down", "scroll_down", show=False),
+        Binding("pageup", "page_up", show=False),
+        Binding("pagedown", "page_down", show=False),
+    ]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
