@@ -1,0 +1,3 @@
+.PHONY: setup check test demo
+setup check test demo:
+	@python3 dev.py $@
