@@ -326,7 +326,7 @@ def run(arguments: list[str]) -> int:
     try:
         return _run(arguments)
     except KeyboardInterrupt:
-        _say("interrupted; nothing was written after this")
+        _say("interrupted")
         return 130
     except BrokenPipeError:
         # Whoever read our stdout has gone; the interpreter's own flush at exit must not complain.
