@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from tools.source.edits import Edit, EditError, splice
 from tools.source.leaves import DEDENT, INDENT, Leaf, Module, SourceError
+from tools.source.minimal import minimal
 from tools.source.operators import Candidate, Scope, sample_edit
 from trm.data.functions import Function
 from trm.encode import Encoded, Execution, Target, encode, target_of
@@ -27,23 +28,6 @@ class Broken:
     fixes: tuple[Edit, ...]
     operators: tuple[str, ...]
     families: tuple[str, ...]
-
-
-def minimal(before: Sequence[str], after: Sequence[str]) -> tuple[int, int, tuple[str, ...]] | None:
-    """The canonical single edit from `before` to `after`: common prefix first, then common suffix.
-
-    Every edit with the same result has the same canonical form, so scores and duplicates compare. None if equal.
-    """
-    start = 0
-    shortest = min(len(before), len(after))
-    while start < shortest and before[start] == after[start]:
-        start += 1
-    tail = 0
-    while tail < shortest - start and before[-1 - tail] == after[-1 - tail]:
-        tail += 1
-    if start == len(before) == len(after):
-        return None
-    return start, len(before) - tail, tuple(after[start : len(after) - tail])
 
 
 def break_function(
@@ -109,8 +93,7 @@ def simulate_coverage(
 
     None if no simulated test failed: then nothing is known, as for an unexecuted function.
     """
-    blocks: list[tuple[int, int]] = []  # (parent block, first line) of each block
-    parents = [-1]
+    parents = [-1]  # of every block
     line_block: dict[int, int] = {}
     stack = [0]
     for leaf in leaves:
@@ -122,7 +105,6 @@ def simulate_coverage(
                 stack.pop()
         else:
             line_block.setdefault(leaf.line, stack[-1])
-    del blocks
     first = leaves[0].line
     tests = rng.choice((1, 2, 3, 5, 8, 13))
     rates = [1.0 if parent <= 0 else rng.choice((0.15, 0.5, 0.8, 1.0)) for parent in parents]

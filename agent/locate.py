@@ -1,0 +1,239 @@
+"""Where to look: suspect units from the spectrum and the failures, and what the model is told about them."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tools.source.leaves import Module, SourceError, Unit
+from tools.spectrum import Spectrum
+from tools.verdicts import Failure, SuiteRun
+from tools.workspace import is_test_name
+
+_UNCOVERED = 0.02  # suspicion of a line that no failing test is known to have run
+_CARRIED = 0.7  # a line without a trace of its own (continuations, `else:`) takes this share of its neighbour's
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that may be repaired: never a test, a conftest or pytest's configuration."""
+
+    path: str  # relative to the root, POSIX
+    module: Module
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A unit under suspicion. scores: line -> suspicion in (0, 1], for every line of the unit."""
+
+    file: SourceFile
+    unit: Unit
+    scores: Mapping[int, float]
+    prior: float
+
+    @property
+    def name(self) -> str:
+        """"path::unit"."""
+        return f"{self.file.path}::{self.unit.name}"
+
+    def line_of(self, leaf: int) -> int:
+        """The line whose suspicion an edit at `leaf` has: of two neighbours the likelier."""
+        leaves = self.file.module.leaves
+        here = leaves[min(leaf, len(leaves) - 1)].line
+        before = leaves[max(0, leaf - 1)].line
+        return max(here, before, key=lambda line: self.scores.get(line, 0.0))
+
+
+@dataclass
+class Sources:
+    """Files below the root, parsed once."""
+
+    root: Path
+    files: dict[str, SourceFile | None] = field(default_factory=dict)
+
+    def get(self, path: str) -> SourceFile | None:
+        """The file, or None if it must not or cannot be repaired."""
+        if path not in self.files:
+            self.files[path] = self._load(path)
+        return self.files[path]
+
+    def _load(self, path: str) -> SourceFile | None:
+        full = self.root / path
+        parts = Path(path).parts
+        if is_test_name(parts[-1]) or parts[-1] == "conftest.py" or not path.endswith(".py"):
+            return None
+        if {"tests", "test", "site-packages", ".venv", "venv"} & set(parts[:-1]):
+            return None
+        try:
+            resolved = full.resolve()
+            if not resolved.is_relative_to(self.root.resolve()):
+                return None
+            return SourceFile(path, Module(full.read_bytes()))
+        except (OSError, SourceError):
+            return None
+
+
+def suspects(run: SuiteRun, sources: Sources) -> list[Suspect]:
+    """Units ranked by the suspicion of their most suspect line.
+
+    The spectrum gives Ochiai; lines in the failures' own frames get a floor; statements outside functions, which
+    ran at import and so are in no test's trace, get a small prior where their file is involved.
+    """
+    scores: dict[str, dict[int, float]] = {}
+    for (path, line), score in run.spectrum.ochiai().items():
+        scores.setdefault(path, {})[line] = score
+    for failure in run.failures:
+        for frame in failure.frames:
+            lines = scores.setdefault(frame.path, {})
+            lines[frame.line] = max(lines.get(frame.line, 0.0), 0.5)
+    for error in run.collection_errors:
+        if error.path:
+            lines = scores.setdefault(error.path, {})
+            lines[error.line or 1] = 1.0
+    found: list[Suspect] = []
+    for path, lines in scores.items():
+        file = sources.get(path)
+        if file is None:
+            continue
+        for unit in file.module.units:
+            inside = {line: lines[line] for line in range(unit.first_line, unit.last_line + 1) if lines.get(line)}
+            if unit.kind == "function" and not inside:
+                continue
+            spread = _spread(inside, unit)
+            prior = max(spread.values(), default=0.0)
+            if unit.kind == "statements" and not inside:
+                # constants, class attributes and defaults: possible, seldom
+                prior = 0.1 * max(lines.values())
+                spread = dict.fromkeys(range(unit.first_line, unit.last_line + 1), prior)
+            found.append(Suspect(file, unit, spread, prior))
+    found.sort(key=lambda s: (-s.prior, s.unit.kind != "function", s.unit.end - s.unit.start))
+    return found
+
+
+def _spread(inside: Mapping[int, float], unit: Unit) -> dict[int, float]:
+    spread: dict[int, float] = {}
+    last = max(inside.values(), default=0.0) * 0.5
+    for line in range(unit.first_line, unit.last_line + 1):
+        if line in inside:
+            last = inside[line]
+            spread[line] = max(_UNCOVERED, last)
+        else:
+            spread[line] = max(_UNCOVERED, last * _CARRIED)
+    return spread
+
+
+def execution_of(suspect: Suspect, run: SuiteRun):
+    """The execution features of a unit's lines (trm.encode.Execution): counts of the tests that entered it."""
+    from trm.encode import Execution
+
+    unit, path = suspect.unit, suspect.file.path
+    failing = set(run.failing)
+    touched_fail = touched_pass = 0
+    cover_fail: dict[int, int] = {}
+    cover_pass: dict[int, int] = {}
+    for test in run.spectrum.tests_of(path):
+        lines = [n for n in run.spectrum.lines_of(test).get(path, ()) if unit.first_line <= n <= unit.last_line]
+        if not lines:
+            continue
+        failed = test in failing
+        touched_fail, touched_pass = touched_fail + failed, touched_pass + (not failed)
+        table = cover_fail if failed else cover_pass
+        for line in lines:
+            table[line] = table.get(line, 0) + 1
+    if not touched_fail:
+        return None
+    frames: dict[int, int] = {}
+    values: dict[str, tuple[str, str]] = {}
+    first = run.failures[0] if run.failures else None
+    for failure in run.failures:
+        for depth, frame in enumerate(failure.frames):
+            if frame.path == path and unit.first_line <= frame.line <= unit.last_line:
+                deepest = depth == len(failure.frames) - 1
+                frames[frame.line] = max(frames.get(frame.line, 0), 2 if deepest else 1)
+                if failure is first:
+                    values.update({k: (type_of_repr(v), v) for k, v in frame.names.items()})
+    _carry_to_continuations(suspect, cover_fail, cover_pass)
+    return Execution(touched_fail, touched_pass, cover_fail, cover_pass, frames, values, {},
+                     (first.actual or "") if first else "", (first.expected or "") if first else "")  # fmt: skip
+
+
+def _carry_to_continuations(suspect: Suspect, *tables: dict[int, int]) -> None:
+    """Traces name a statement's first line: give its other lines the same counts."""
+    unit, module = suspect.unit, suspect.file.module
+    begin = unit.first_line
+    previous_layout = True
+    for leaf in module.leaves[unit.start : unit.end]:
+        if leaf.is_layout:
+            previous_layout = True
+            continue
+        if previous_layout:
+            begin = leaf.line
+        previous_layout = False
+        for table in tables:
+            if leaf.line != begin and begin in table:
+                table.setdefault(leaf.line, table[begin])
+
+
+def type_of_repr(text: str) -> str:
+    """A type name guessed from a repr: literals exactly, other objects as "object"."""
+    try:
+        return type(ast.literal_eval(text)).__name__
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        pass
+    opening = {"[": "list", "(": "tuple", "{": "dict", "'": "str", '"': "str"}
+    if text[:1] in opening:
+        return opening[text[:1]]
+    for prefix, name in (("<function", "function"), ("<bound", "function"), ("<module", "module"), ("<class", "type")):
+        if text.startswith(prefix):
+            return name
+    return "object"
+
+
+def halve(mass: Sequence[float], stop: float = 0.8) -> Iterator[tuple[int, int, float, int, float]]:
+    """Bisection of suspicion at the posterior median: yields (first, last, mass, bit, margin) of each interval.
+
+    The heavier half is kept; `bit` 1 means the right one; margin is the difference of the halves' masses. It ends at a single
+    element or when the kept half holds less than `stop` of what was asked.
+    """
+    total = math.fsum(mass)
+    first, last = 0, len(mass) - 1
+    while first < last and total > 0:
+        inside = math.fsum(mass[first : last + 1])
+        running, cut = 0.0, first
+        for index in range(first, last):
+            running += mass[index]
+            cut = index
+            if running >= inside / 2:
+                break
+        right = inside - running
+        bit = int(right > running)
+        kept = max(right, running)
+        if kept / inside < stop and last - first <= 2:
+            return
+        first, last = (cut + 1, last) if bit else (first, cut)
+        yield first, last, kept / total, bit, abs(right - running) / inside
+        if kept / inside < 0.5:
+            return
+
+
+def failure_key(failure: Failure) -> tuple[str, str]:
+    """What makes two failures the same."""
+    return failure.exception, failure.message
+
+
+def ranked_lines(found: Sequence[Suspect], limit: int = 5) -> tuple[str, ...]:
+    """"path:line: text" of the most suspect lines, for the report of a search that found nothing."""
+    rows = []
+    for suspect in found[:20]:
+        text = suspect.file.module.source.decode("utf-8", "replace").splitlines()
+        for line, score in suspect.scores.items():
+            if 0 < line <= len(text) and text[line - 1].strip():
+                rows.append((-score, suspect.file.path, line, text[line - 1].strip()))
+    rows.sort()
+    return tuple(f"{path}:{line}: {text}" for _, path, line, text in rows[:limit])
+
+
+__all__ = ["Sources", "Spectrum", "Suspect", "execution_of", "halve", "ranked_lines", "suspects"]

@@ -1,0 +1,206 @@
+"""One ranked stream of candidate edits: what operators enumerate and what the model writes, in one order.
+
+`trm` and `untrained` order by the log-probability of the edit plus the suspicion of its line; `ochiai` by tier, then suspicion, then
+place (the control of edits.md); `random` by tier, then chance. Scores are computed lazily: start and length bound a
+candidate's score from above, so only candidates that may be next are scored to the end.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agent.locate import Suspect
+from agent.suggest import Suggestion
+from tools.source.edits import Edit, EditError, apply_edit, parses
+from tools.source.minimal import minimal
+from tools.source.operators import Scope, enumerate_edits
+
+if TYPE_CHECKING:
+    from trm.predict import Analysis, Predictor
+
+TIERS = (1, 2, 3)
+MODEL_EDITS = 400  # written by the model itself, a unit
+_LINE_WEIGHT = 1.0  # of log suspicion of the line
+_UNIT_WEIGHT = 2.0  # of log suspicion of the unit against the most suspect one
+_TIER_COST = {0: 0.0, 1: 0.0, 2: 0.0, 3: 0.0}
+_BATCH = 160  # candidates scored at a time
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An edit of a file with where it came from. `score` orders the stream, higher first."""
+
+    suspect: Suspect
+    edit: Edit  # leaf indices of the file
+    operator: str
+    tier: int
+    score: float
+    line: int
+
+    @property
+    def path(self) -> str:
+        """The file, relative to the root."""
+        return self.suspect.file.path
+
+    def source(self) -> bytes:
+        """The whole file after the edit."""
+        return apply_edit(self.suspect.file.module, self.edit)
+
+    @property
+    def before(self) -> str:
+        """The replaced tokens."""
+        leaves = self.suspect.file.module.leaves
+        return " ".join(leaf.text for leaf in leaves[self.edit.start : self.edit.end])
+
+    @property
+    def after(self) -> str:
+        """The written tokens."""
+        return " ".join(self.edit.tokens)
+
+
+def valid(candidate: Candidate) -> bool:
+    """Whether the unit still parses: what does not is never run."""
+    suspect = candidate.suspect
+    try:
+        return parses(suspect.file.module, suspect.unit, candidate.edit)
+    except EditError:
+        return False
+
+
+class _Unit:
+    """A suspect's candidates in canonical form, without duplicates."""
+
+    def __init__(self, suspect: Suspect, literals: Sequence[str], names: Sequence[str]) -> None:
+        self.suspect = suspect
+        module, unit = suspect.file.module, suspect.unit
+        self.texts = [leaf.text for leaf in module.leaves[unit.start : unit.end]]
+        self.scope = Scope.of(module, unit, extra_literals=tuple(literals), extra_names=tuple(names))
+        self.seen: set[tuple[int, int, tuple[str, ...]]] = set()
+
+    def canonical(self, edit: Edit) -> tuple[int, int, tuple[str, ...]] | None:
+        """(start, end, tokens) relative to the unit in canonical form; None for a no-op or one seen before."""
+        base = self.suspect.unit.start
+        start, end = edit.start - base, edit.end - base
+        if start < 0 or end > len(self.texts):
+            return None
+        margin = 24  # equal tokens further right than this do not matter
+        window = self.texts[start : end + margin]
+        found = minimal(window, [*edit.tokens, *self.texts[end : end + margin]])
+        if found is None:
+            return None
+        key = (start + found[0], start + found[1], found[2])
+        if key in self.seen:
+            return None
+        self.seen.add(key)
+        return key
+
+    def candidate(self, key: tuple[int, int, tuple[str, ...]], operator: str, tier: int, score: float) -> Candidate:
+        base = self.suspect.unit.start
+        edit = Edit(key[0] + base, key[1] + base, key[2], self.suspect.file.path)
+        return Candidate(self.suspect, edit, operator, tier, score, self.suspect.line_of(edit.start))
+
+    def suspicion(self, start: int) -> float:
+        """Suspicion of the line at unit leaf `start`."""
+        suspect = self.suspect
+        return suspect.scores.get(suspect.line_of(suspect.unit.start + start), 0.02)
+
+    def enumerated(self, tiers: Sequence[int]) -> Iterator[tuple[tuple[int, int, tuple[str, ...]], str, int]]:
+        suspect = self.suspect
+        for found in enumerate_edits(suspect.file.module, suspect.unit, self.scope, tiers):
+            key = self.canonical(found.edit)
+            if key is not None:
+                yield key, found.operator, found.tier
+
+
+def by_tier(
+    found: Sequence[Suspect], rank: str, seed: int, literals: Sequence[str] = (), names: Sequence[str] = ()
+) -> Iterator[Candidate]:
+    """The controls: tier by tier over all suspects, by suspicion (`ochiai`) or by chance (`random`)."""
+    rng = random.Random(seed)
+    units = [_Unit(suspect, literals, names) for suspect in found]
+    for tier in TIERS:
+        rows: list[tuple[tuple[float, ...], int, tuple, str, _Unit]] = []
+        for order, unit in enumerate(units):
+            for key, operator, _ in unit.enumerated((tier,)):
+                weight = rng.random() if rank == "random" else -unit.suspicion(key[0])
+                rows.append(((weight, order, key[0]), len(rows), key, operator, unit))
+        rows.sort(key=lambda row: row[:2])
+        for (weight, *_), _, key, operator, unit in rows:
+            candidate = unit.candidate(key, operator, tier, -weight)
+            if valid(candidate):
+                yield candidate
+
+
+class ModelStream:
+    """A suspect unit read by the model, and its candidates, likeliest first."""
+
+    def __init__(
+        self, suspect: Suspect, analysis: Analysis, predictor: Predictor, best: float,
+        literals: Sequence[str] = (), names: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self.suspect, self.analysis, self.predictor = suspect, analysis, predictor
+        self.unit = _Unit(suspect, literals, names)
+        self.bias = _UNIT_WEIGHT * math.log(max(suspect.prior, 1e-3) / max(best, 1e-3))
+
+    def _place(self, start: int, tier: int) -> float:
+        return self.bias + _LINE_WEIGHT * math.log(self.unit.suspicion(start)) - _TIER_COST[tier]
+
+    def __iter__(self) -> Iterator[Candidate]:
+        analysis = self.analysis
+        waiting: list[tuple[float, int, Any, str, int]] = []  # upper bounds, best first
+        ready: list[tuple[float, int, Candidate]] = []
+        number = itertools.count()
+        for proposal in self.predictor.propose(analysis, MODEL_EDITS):
+            base = self.suspect.unit.start
+            key = self.unit.canonical(Edit(base + proposal.start, base + proposal.end, proposal.tokens))
+            if key is not None:
+                bound = self._bound(key, 0)
+                waiting.append((-bound, next(number), key, "model", 0))
+        for key, operator, tier in self.unit.enumerated(TIERS):
+            waiting.append((-self._bound(key, tier), next(number), key, operator, tier))
+        waiting.sort()
+        at = 0
+        while at < len(waiting) or ready:
+            limit = -waiting[at][0] if at < len(waiting) else -math.inf
+            while ready and -ready[0][0] >= limit:
+                candidate = heapq.heappop(ready)[2]
+                if valid(candidate):
+                    yield candidate
+            batch = waiting[at : at + _BATCH]
+            at += len(batch)
+            scores = self.predictor.score(analysis, [key for _, _, key, _, _ in batch])
+            for (_, order, key, operator, tier), score in zip(batch, scores, strict=True):
+                total = float(score) + self._place(key[0], tier)
+                if not math.isfinite(total):
+                    total = -60.0 + self._place(key[0], tier)  # beyond the heads: last, not never
+                heapq.heappush(ready, (-total, order, self.unit.candidate(key, operator, tier, total)))
+
+    def _bound(self, key: tuple[int, int, tuple[str, ...]], tier: int) -> float:
+        start, length = key[0] + 1, key[1] - key[0]
+        if length >= self.analysis.length.shape[1] or start >= len(self.analysis.start):
+            return -60.0 + self._place(key[0], tier)
+        return float(self.analysis.start[start] + self.analysis.length[start, length]) + self._place(key[0], tier)
+
+
+def merged(streams: Sequence[ModelStream]) -> Iterator[Candidate]:
+    """All streams in one order, likeliest first."""
+    return heapq.merge(*streams, key=lambda candidate: -candidate.score)
+
+
+def suggested(suggestions: Sequence[Suggestion], found: Sequence[Suspect]) -> Iterator[Candidate]:
+    """What the exceptions themselves suggest, before anything else."""
+    for suggestion in suggestions:
+        for suspect in found:
+            inside = suspect.unit.start <= suggestion.edit.start <= suspect.unit.end
+            if suspect.file.path == suggestion.edit.path and inside:
+                candidate = Candidate(suspect, suggestion.edit, suggestion.operator, 0, 0.0,
+                                      suspect.line_of(suggestion.edit.start))  # fmt: skip
+                if valid(candidate):
+                    yield candidate
+                break
