@@ -40,7 +40,11 @@ def newer_python() -> None:
         return
     for minor in range(19, OLDEST[1] - 1, -1):
         found = shutil.which(f"python3.{minor}")
-        if found:
+        # A version manager's shim may be there without the version.
+        if (
+            found
+            and subprocess.run([found, "-c", ""], check=False, capture_output=True).returncode == 0
+        ):
             os.execv(found, [found, str(Path(__file__).resolve()), *sys.argv[1:]])
     stop(
         f"this is Python {sys.version.split()[0]}; trm-agent needs 3.11 or newer",
@@ -121,7 +125,7 @@ def demo() -> int:
         subprocess.run([*git, "commit", "--quiet", "-m", "A broken timetable"], check=True)
         suite = [str(PYTHON), "-m", "pytest", "-q", "--tb=no", "--no-header"]
         print(f"$ cd {repo} && pytest", flush=True)
-        subprocess.run(suite, cwd=repo, check=False)
+        subprocess.run(suite, cwd=repo, check=False, stderr=subprocess.DEVNULL)
         print("\n$ trm-agent fix --no-tui --apply", flush=True)
         fixed = subprocess.run(
             [str(BIN / "trm-agent"), "fix", "--no-tui", "--apply", *sys.argv[2:]],
@@ -129,7 +133,7 @@ def demo() -> int:
             check=False,
         )
         print("\n$ pytest", flush=True)
-        subprocess.run(suite, cwd=repo, check=False)
+        subprocess.run(suite, cwd=repo, check=False, stderr=subprocess.DEVNULL)
         print(
             "\nThis was a copy in a temporary folder; try it on your own project: trm-agent fix PATH"
         )

@@ -82,7 +82,7 @@ def fix(
         float | None, typer.Option(metavar="S", help="Wall time of the run. [600]")
     ] = None,
     max_candidates: Annotated[
-        int | None, typer.Option(metavar="N", help="Candidates to validate. [20000]")
+        int | None, typer.Option(metavar="N", help="Candidates to validate. [no limit]")
     ] = None,
     rank: Annotated[
         str | None, typer.Option(metavar="R", help="Who orders: trm, untrained, ochiai, random.")

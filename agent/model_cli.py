@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from agent.data_cli import data_app
 from agent.errors import CheckpointError, UsageError
 
 model_app = typer.Typer(help="The model and its weights.", no_args_is_help=True)
@@ -18,6 +19,7 @@ def add_commands(app: typer.Typer) -> None:
     """Register this module's commands."""
     app.command()(train)
     app.add_typer(model_app, name="model")
+    app.add_typer(data_app, name="data")
 
 
 def train(

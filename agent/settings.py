@@ -24,17 +24,17 @@ RANKS = ("trm", "untrained", "ochiai", "random")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a run may be told. Paths are absolute unless they are commands; limits of 0 are not allowed.
+    """What a run may be told. Paths are absolute unless they are commands; a limit of 0 is not allowed.
 
     python: interpreter, environment or command for the tests ("" finds the project's own). pytest_args: handed to
-    pytest. max_seconds: wall time of the whole run. max_candidates: candidates to validate. rank: who orders them.
-    checkpoint: weights ("" the shipped ones). seed: of everything random. jobs: test processes at once (0 automatic).
+    pytest. max_seconds: wall time of the whole run. max_candidates: candidates to validate (None no limit). rank: who orders
+    them. checkpoint: weights ("" the shipped ones). seed: of everything random. jobs: test processes at once (0 automatic).
     """
 
     python: str = ""
     pytest_args: tuple[str, ...] = ()
     max_seconds: float = 600.0
-    max_candidates: int = 20_000
+    max_candidates: int | None = None
     rank: str = "trm"
     checkpoint: str = ""
     seed: int = 0

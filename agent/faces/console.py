@@ -200,8 +200,9 @@ class ConsoleFace:
             self._console.print(Text("error: ", "bold red") + Text(clean(event.message)))
         else:
             label = event.status.replace("_", " ")
-            self._line(label, event.message, _STYLES.get(event.status, "bold"))
-        if event.tried:
+            text = event.message.removeprefix(f"{label}: ")
+            self._line(label, text, _STYLES.get(event.status, "bold"))
+        if event.tried and event.status != "fixed":  # a patch has told them
             self._more(f"{count(event.tried, 'candidate')} tried in {event.seconds:.1f} s")
         if event.suspects:
             self._more("where the fault probably is:")

@@ -29,14 +29,7 @@ from agent import cli
 from agent.apply import make_diff
 from agent.errors import TestsCannotRun
 from agent.events import Finished, Note, PatchFound, Started, SuiteProgress
-
-try:
-    import agent.loop as real
-except ImportError:  # TEMPORARY
-    import dataclasses
-    real = sys.modules["agent.loop"] = types.ModuleType("agent.loop")
-    real.FixRequest = dataclasses.make_dataclass("FixRequest", ["path", "python", "pytest_args", "max_seconds",
-        "max_candidates", "rank", "checkpoint", "seed", "jobs"])
+import agent.loop as real
 
 def fix(request):
     root = Path(request.path).absolute()

@@ -37,5 +37,9 @@ def test_an_appointment_before_opening_counts():
     assert free([(clock("8:00"), clock("9:30"))], OPENS, CLOSES) == [(clock("9:30"), CLOSES)]
 
 
+def test_an_appointment_that_ends_before_opening_does_not():
+    assert free([(clock("7:00"), clock("8:00"))], OPENS, CLOSES) == [(OPENS, CLOSES)]
+
+
 def test_a_full_day_has_no_gap():
     assert free([(clock("8:00"), clock("18:00"))], OPENS, CLOSES) == []
