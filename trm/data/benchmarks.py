@@ -76,7 +76,7 @@ def read_records(path: Path) -> Iterator[dict]:
 
 
 def programs(path: Path) -> Iterator[Program]:
-    """All Python programs, right and wrong ones, of the benchmark copy at `path`.
+    """The Python programs of the benchmark copy at `path`; of QuixBugs and HumanEvalPack the buggy ones as well.
 
     Known: QuixBugs, ConDefects and DebugBench as a folder or git directory; HumanEval, HumanEvalPack, MBPP and CRUXEval as
     JSON lines (or gzipped, or a JSON list). Raises BenchmarkError otherwise.
@@ -94,7 +94,7 @@ def programs(path: Path) -> Iterator[Program]:
         elif "test_list" in row:
             yield Program("mbpp", task, row["code"])
         elif "buggy_code" in row:
-            yield from (Program("debugbench", task, row[k]) for k in ("buggy_code", "oracle_code", "solution") if row.get(k))
+            yield from (Program("debugbench", task, row[k]) for k in ("oracle_code", "solution") if row.get(k))
         elif {"code", "input", "output"} <= row.keys():
             yield Program("cruxeval", task, row["code"])
         else:
@@ -109,10 +109,10 @@ def _of_tree(path: Path) -> Iterator[Program]:
         if name.endswith(".py") and parts[0].endswith("python_programs"):
             if not parts[1].endswith("_test.py"):
                 yield Program("quixbugs", parts[1].removesuffix(".py"), text)
-        elif name.endswith("Version.py"):
+        elif name.endswith("correctVersion.py"):
             yield Program("condefects", "/".join(parts[1:-1]), text)
         elif parts[0] == "benchmark" and parts[-1].startswith("python3_"):
             for row in json.loads(text):
-                for key in ("buggy_code", "oracle_code", "solution"):
+                for key in ("oracle_code", "solution"):
                     if row.get(key):
                         yield Program("debugbench", row.get("slug", ""), row[key])
