@@ -147,7 +147,7 @@ class Blocklist:
         self._exact: dict[str, Entry] = {}
         for entry in self.entries:
             self._exact.setdefault(entry.digest, entry)
-        self._names = {e.name for e in self.entries if RULES[e.benchmark].named}
+        self._names = {e.name for e in self.entries if RULES[e.benchmark].named and not e.name.startswith("__")}
         self._moduli = sorted({RULES[e.benchmark].modulus for e in self.entries})
         self._having: dict[int, list[int]] = {}
         for number, entry in enumerate(self.entries):
