@@ -209,6 +209,20 @@ async def test_t_goes_round_the_themes() -> None:
     assert seen == ["trm-light", "trm-ansi", "trm-dark"]
 
 
+async def test_another_theme_recolours_what_is_already_on_the_screen() -> None:
+    changed, fresh = still("fixed", 85), still("fixed", 85, "light")
+    async with changed.run_test(size=LARGE) as pilot:
+        await settle(pilot, changed)
+        await pilot.press("t")
+        await settle(pilot, changed)
+        pictures = [changed.export_screenshot(title="x")]
+    async with fresh.run_test(size=LARGE) as pilot:
+        await settle(pilot, fresh)
+        pictures.append(fresh.export_screenshot(title="x"))
+    colours = [sorted(re.findall(r"fill: (#[0-9a-f]{6})", picture)) for picture in pictures]
+    assert colours[0] == colours[1]
+
+
 async def test_the_keys_of_a_found_patch_fit_into_80_columns() -> None:
     live, events = Live(read("fixed")), read("fixed")
     live.end()

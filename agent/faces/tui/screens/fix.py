@@ -152,7 +152,7 @@ class FixScreen(Screen[None]):
 
     def _restyle(self) -> None:
         for panel in self.query(LinePanel):
-            panel.rebuild()
+            panel.restyle()
         self.show_bars()
 
     # -- keys

@@ -22,7 +22,8 @@ class TopBar(Static):
         python = f"  Python {state.started.python_version}" if state.started else ""
         if left.cell_length + len(python) + right.cell_length + 4 <= width:
             left = styled(left, (python, "$muted"))
-        self.update(ends(left, right, width))
+        # One line whatever it says: no layout of the whole screen.
+        self.update(ends(left, right, width), layout=False)
 
 
 def stations(state: RunState) -> Content:
@@ -45,9 +46,8 @@ class StatusLine(Static):
     """The one line that says what goes on now, or what the last key did."""
 
     def show(self, playback: Playback, message: str) -> None:
-        self.update(
-            fit(status(playback, message, self.app.size.width - 2), self.app.size.width - 2)
-        )
+        width = self.app.size.width - 2
+        self.update(fit(status(playback, message, width), width), layout=False)
 
 
 def status(playback: Playback, message: str, width: int) -> Content:

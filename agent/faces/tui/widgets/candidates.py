@@ -17,6 +17,8 @@ from agent.faces.tui.widgets.panel import LinePanel, cut, pad, styled
 class CandidatesPanel(LinePanel):
     """A table whose rows are made only when they are drawn: 500 are kept, all are counted."""
 
+    GROWS = True
+
     def slice_of(self, state: RunState) -> Hashable:
         newest = state.candidates[-1] if state.candidates else None
         return state.tried, newest, state.search, state.finished is None

@@ -18,6 +18,9 @@ from textual.widget import Widget
 from agent.faces.tui.state import RunState
 
 
+CACHED_STRIPS = 1000
+
+
 class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
     """Shows one slice of a `RunState`.
 
@@ -27,6 +30,7 @@ class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
 
     BORDER = ""
     ALLOW_MAXIMIZE = True
+    GROWS = False
     # Left, right, home and end move through the run, not through a panel.
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "scroll_up", show=False),
@@ -42,6 +46,8 @@ class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
         self._slice: Hashable = None
         self._lines: Sequence[Content] = ()
         self._width = 0
+        self._title = ""
+        self._strips: dict[Hashable, Strip] = {}
 
     # -- what subclasses define
 
@@ -76,18 +82,29 @@ class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
         """Make the lines again and draw."""
         width, height = self._space()
         self._width = width
-        self.border_title = framed_title(self, self.title(self.state))
+        title = framed_title(self, self.title(self.state))
+        if title.plain != self._title:
+            self._title, self.border_title = title.plain, title
         if width <= 0:
             return
         before = len(self._lines)
         self._lines = self.lines(self.state, width, height)
         self.draws += 1
-        self.virtual_size = Size(width, len(self._lines))
+        rows = len(self._lines)
+        if self.GROWS and rows > 2 * height > 0:
+            # Each change of the virtual size lays out the whole screen: let a growing list grow in leaps.
+            rows = -(-rows // 32) * 32
+        self.virtual_size = Size(width, rows)
         if len(self._lines) != before and self.styles.auto_dimensions:
             self.refresh(layout=True)
         else:
             self.refresh()
         self.after_rebuild()
+
+    def restyle(self) -> None:
+        """Draw with the colours of a new theme."""
+        self._strips.clear()
+        self.rebuild()
 
     def _space(self) -> tuple[int, int]:
         region = self.scrollable_content_region
@@ -106,6 +123,7 @@ class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
+        self._strips.clear()
         self.refresh()
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
@@ -122,8 +140,16 @@ class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
         style = self.visual_style
         if index >= len(self._lines):
             return Strip.blank(width, style.rich_style)
-        strips = Visual.to_strips(self, fit(self._lines[index], width), width, 1, style, pad=True)
-        return strips[0] if strips else Strip.blank(width, style.rich_style)
+        line = fit(self._lines[index], width)
+        # Most lines of a new drawing are those of the last one, at another place.
+        key = (line.plain, tuple(line.spans), width, style)
+        if (strip := self._strips.get(key)) is None:
+            strips = Visual.to_strips(self, line, width, 1, style, pad=True)
+            strip = strips[0] if strips else Strip.blank(width, style.rich_style)
+            if len(self._strips) >= CACHED_STRIPS:
+                self._strips.clear()
+            self._strips[key] = strip
+        return strip
 
 
 def framed_title(widget: Widget, title: str) -> Content:
