@@ -80,10 +80,10 @@ class ConsoleFace:
             self._status = None
 
     def _line(self, label: str, text: str, style: str = "") -> None:
-        self._console.print(Text(f"{label:<9}", style or "bold") + Text(clean(text)))
+        self._console.print(Text(f"{label:<9} ", style or "bold") + Text(clean(text)))
 
     def _more(self, text: str, style: str = "") -> None:
-        self._console.print(Text(" " * 9 + clean(text), style))
+        self._console.print(Text(" " * 10 + clean(text), style))
 
     def _progress(self, label: str, text: str) -> None:
         """Coalesced: the newest replaces the line in a terminal, elsewhere a line after a pause that grows."""
@@ -105,7 +105,9 @@ class ConsoleFace:
         self._line("python", f"{event.python} ({event.python_version}, {event.python_reason})")
         if event.pytest_args:
             self._line("pytest", " ".join(event.pytest_args))
-        weights = f", {event.checkpoint}" if event.checkpoint else ""
+        weights = (
+            f", weights: {event.checkpoint}" if event.checkpoint and event.rank == "trm" else ""
+        )
         self._line("rank", event.rank + weights)
         for note in event.notes:
             self._line("note", note, "dim")
