@@ -366,7 +366,7 @@ def set_limits(limits, cpu_seconds):
     bound("RLIMIT_NOFILE", limits["open_files"])
     bound("RLIMIT_CPU", int(cpu_seconds) + 1)
     if os.getuid() != 0:
-        bound("RLIMIT_NPROC", limits["user_processes"])
+        bound("RLIMIT_NPROC", 4096)
 
 
 def children_of(pid):

@@ -31,15 +31,15 @@ def installed_plugins():
     return {point.name for point in found.get("pytest11", ())}
 
 
-def arguments(settings):
-    """(pytest arguments, notes on what was switched off)."""
+def arguments(settings, args=None):
+    """(pytest arguments, notes on what was switched off). `args` in place of the user's."""
     names = installed_plugins()
     extra, notes = ["-o", "cache_dir=" + os.path.join(settings["scratch"], "cache")], []
     for name, argument in NEUTRALIZED.items():
         if name in names:
             extra.append(argument)
             notes.append("%s is switched off in the worker (%s)" % (name, argument))
-    return list(settings["args"]) + extra, notes
+    return list(settings["args"] if args is None else args) + extra, notes
 
 
 class Plugin:
