@@ -21,6 +21,7 @@ from agent import events as ev
 from agent.faces.tui.app import FixApp, fix_app, replay_app, run_fix_app
 from agent.faces.tui.screens.fix import FixScreen
 from agent.faces.tui.screens.help import PANELS, HelpScreen
+from agent.faces.tui.widgets.code import COLD
 from agent.faces.tui.widgets.panel import LinePanel
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -128,7 +129,7 @@ def still(name: str, position: int | None = None, theme: str = "dark") -> FixApp
 # -- what it looks like
 
 
-@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "160x48"])
+@pytest.mark.parametrize("size", [SMALL, (100, 50), LARGE], ids=["80x24", "100x50", "160x48"])
 @pytest.mark.parametrize(
     ("name", "position"),
     [("fixed", 8), ("fixed", 40), ("fixed", 85), ("fixed", None), ("not_fixed", None)],
@@ -192,6 +193,19 @@ async def test_the_ansi_theme_uses_the_terminals_own_colours_only() -> None:
     colours = {c for s in styles for c in (s.color, s.bgcolor) if c is not None}
     assert colours
     assert not [c for c in colours if c.triplet is not None]
+
+
+async def test_heat_in_the_ansi_theme_never_paints_a_background() -> None:
+    app = still("fixed", 22, "ansi")
+    async with app.run_test(size=LARGE) as pilot:
+        await settle(pilot, app)
+        step = app.playback.state.steps[-1]
+        assert sum(heat[3] > COLD for heat in step.token_heat) > 1
+        code = app.screen.query_one("#code", LinePanel)
+        segments = [s for y in range(code.size.height) for s in code.render_line(y) if s.style]
+    painted = {str(s.style.bgcolor.name) for s in segments if s.style and s.style.bgcolor}
+    assert painted <= {"default"}
+    assert [s.text for s in segments if s.style and s.style.reverse] == ["-"]
 
 
 async def test_an_unknown_theme_is_named() -> None:

@@ -1,5 +1,6 @@
 """The state behind the terminal app: events in, what the screen shows out; no user interface."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,7 @@ def test_a_unit_names_its_suspect(unit: str) -> None:
 
 def test_a_copy_shares_nothing_that_changes() -> None:
     state = after(FIXED[:90])
-    twin, frozen = state.copy(), state.copy()
+    twin, frozen = state.copy(), copy.deepcopy(state)
     for event in FIXED[90:]:
         state.apply(event)
     assert twin == frozen and twin != state

@@ -148,7 +148,7 @@ class FixScreen(Screen[None]):
     def _fit_thinking(self) -> None:
         panel = self.query_one(ThinkingPanel)
         zoomed = self.maximized is panel
-        panel.compact(not zoomed and self.has_class("-narrow") and self.has_class("-short"))
+        panel.compact(not zoomed and self.has_class("-narrow"))
 
     def _restyle(self) -> None:
         for panel in self.query(LinePanel):

@@ -17,7 +17,6 @@ from textual.widget import Widget
 
 from agent.faces.tui.state import RunState
 
-
 CACHED_STRIPS = 1000
 
 
