@@ -66,7 +66,7 @@ def install(what: str) -> None:
     if wanted in done:
         return
     print(f"installing {what} into {VENV}", file=sys.stderr)
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     if subprocess.run([*pip, *what.split()], cwd=ROOT, check=False).returncode:
         stop("the installation failed", "see pip's message above; is there a package registry?")
     mark.write_text("\n".join([*done, wanted]))
@@ -84,7 +84,7 @@ def step(name: str, *command: str) -> bool:
 
 def check() -> bool:
     """Lint, types and import contracts."""
-    good = step("lint", str(BIN / "ruff"), "check", ".")
+    good = step("lint", str(BIN / "ruff"), "check", "--output-format=concise", ".")
     good &= step("import contracts", str(BIN / "lint-imports"))
     # pyright needs Node.js, which its package fetches where there is none; without a network it cannot run.
     starts = subprocess.run([str(BIN / "pyright"), "--version"], capture_output=True, check=False)

@@ -15,13 +15,9 @@ from agent import __version__
 if TYPE_CHECKING:
     from tools.workspace import Workspace
 
-# What the test worker may have in place, and what it means where it is missing.
-GUARDS = {
-    "net": "tests of candidates have no network",
-    "pid": "processes that a candidate leaves behind end with it",
-    "read_only": "the file system is mounted read-only for candidates",
-    "mount": "a candidate has a temporary folder of its own",
-}
+
+# Without these a candidate could damage what is not its own; "guards" is the probe itself.
+ESSENTIAL = ("writes outside", "deletes outside", "guards")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,7 @@ def report(out: TextIO, path: Path | None = None) -> bool:
     good = True
     for check in checks(path or Path.cwd()):
         mark = {"ok": "ok   ", "warning": "warn ", "error": "ERROR"}[check.state]
-        print(f"{mark} {check.name:<12} {check.text}", file=out, flush=True)
+        print(f"{mark} {check.name:<16} {check.text}", file=out, flush=True)
         good = good and check.state != "error"
     return good
 
@@ -52,7 +48,7 @@ def checks(path: Path) -> Iterator[Check]:
         try:
             yield from check(path)
         except Exception as error:  # a check that breaks is a finding, not the end of the report
-            name = check.__name__.strip("_")
+            name = getattr(check, "__name__", "check").strip("_")
             yield Check(name, "error", f"{type(error).__name__}: {error}")
 
 
@@ -82,32 +78,28 @@ def _project(path: Path) -> Iterator[Check]:
 
 
 def _guards(path: Path) -> Iterator[Check]:
-    """Starts the test worker on a folder with one test and reads which guards it put on."""
-    from tools.runner import Runner, RunnerError
+    """Runs a suite of one test in the worker, then lets a confined child try what the guards are there to refuse."""
+    from tools.guards import guards_status
+    from tools.runner import Runner
+    from tools.verdicts import RunnerError
 
     found = _look(path)
-    python = found.python if found and not found.interpreter.problem else sys.executable
+    usable = found is not None and found.interpreter.problem is None
+    python = found.python if found and usable else sys.executable
     with tempfile.TemporaryDirectory(prefix="trm-agent-doctor-") as name:
         (Path(name) / "test_doctor.py").write_text("def test_doctor():\n    assert True\n")
         try:
             with Runner(Path(name), python) as runner:
-                active, abi = set(runner.guards), runner.landlock_abi
+                green = runner.baseline(spectrum=False).green
         except RunnerError as error:
-            # Our own Python need not have pytest; the project's, or one that has it, must do.
-            missing = found is None or found.interpreter.problem is not None
-            yield Check("worker", "warning" if missing else "error", f"{error}; {error.hint}")
-            return
-    yield Check("worker", "ok", f"starts under {python}")
-    writes = abi or "read_only" in active
-    for guard, meaning in GUARDS.items():
-        there = guard in active
-        yield Check(f"guard {guard}", "ok" if there else "warning",
-                    meaning if there else f"not on this machine: {meaning}")  # fmt: skip
-    yield Check("landlock", "ok" if abi else "warning",
-                f"writes are confined (ABI {abi})" if abi else "not in this kernel")  # fmt: skip
-    if not writes:
-        yield Check("writes", "error", "neither Landlock nor read-only mounts: candidates could "
-                    "write to your files")  # fmt: skip
+            # Our own Python need not have pytest; the project's must.
+            yield Check("worker", "error" if usable else "warning", f"{error}; {error.hint}")
+        else:
+            text = f"runs tests under {python}" if green else f"a passing test fails under {python}"
+            yield Check("worker", "ok" if green else "error", text)
+    for guard in guards_status(python):
+        essential = "error" if guard.name in ESSENTIAL else "warning"
+        yield Check(guard.name, "ok" if guard.active else essential, guard.how_known)
 
 
 def _jax(_: Path) -> Iterator[Check]:
@@ -142,7 +134,7 @@ def _weights(_: Path) -> Iterator[Check]:
     from trm.model import count
 
     try:
-        params, _, _ = load_weights(shipped())
+        params = load_weights(shipped())[0]
     except CheckpointError as error:
         yield Check("weights", "error", str(error))
     else:
