@@ -26,7 +26,9 @@ def accept(green: bool, reason: str, margin: float = 1.0) -> Decision:
 
 def combine(turned: int, left: int) -> Decision:
     """Is a candidate that repaired some tests and broke none kept, to be built upon?"""
-    return Decision("combine", 1, turned / max(1, turned + left), f"{turned} tests repaired, {left} still fail")
+    return Decision(
+        "combine", 1, turned / max(1, turned + left), f"{turned} tests repaired, {left} still fail"
+    )
 
 
 def stop(reason: str) -> Decision:

@@ -36,7 +36,7 @@ class Suspect:
 
     @property
     def name(self) -> str:
-        """"path::unit"."""
+        """ "path::unit"."""
         return f"{self.file.path}::{self.unit.name}"
 
     def line_of(self, leaf: int) -> int:
@@ -99,7 +99,11 @@ def suspects(run: SuiteRun, sources: Sources) -> list[Suspect]:
         if file is None:
             continue
         for unit in file.module.units:
-            inside = {line: lines[line] for line in range(unit.first_line, unit.last_line + 1) if lines.get(line)}
+            inside = {
+                line: lines[line]
+                for line in range(unit.first_line, unit.last_line + 1)
+                if lines.get(line)
+            }
             if unit.kind == "function" and not inside:
                 continue
             spread = _spread(inside, unit)
@@ -135,7 +139,11 @@ def execution_of(suspect: Suspect, run: SuiteRun):
     cover_fail: dict[int, int] = {}
     cover_pass: dict[int, int] = {}
     for test in run.spectrum.tests_of(path):
-        lines = [n for n in run.spectrum.lines_of(test).get(path, ()) if unit.first_line <= n <= unit.last_line]
+        lines = [
+            n
+            for n in run.spectrum.lines_of(test).get(path, ())
+            if unit.first_line <= n <= unit.last_line
+        ]
         if not lines:
             continue
         failed = test in failing
@@ -186,7 +194,12 @@ def type_of_repr(text: str) -> str:
     opening = {"[": "list", "(": "tuple", "{": "dict", "'": "str", '"': "str"}
     if text[:1] in opening:
         return opening[text[:1]]
-    for prefix, name in (("<function", "function"), ("<bound", "function"), ("<module", "module"), ("<class", "type")):
+    for prefix, name in (
+        ("<function", "function"),
+        ("<bound", "function"),
+        ("<module", "module"),
+        ("<class", "type"),
+    ):
         if text.startswith(prefix):
             return name
     return "object"
@@ -225,7 +238,7 @@ def failure_key(failure: Failure) -> tuple[str, str]:
 
 
 def ranked_lines(found: Sequence[Suspect], limit: int = 5) -> tuple[str, ...]:
-    """"path:line: text" of the most suspect lines, for the report of a search that found nothing."""
+    """ "path:line: text" of the most suspect lines, for the report of a search that found nothing."""
     rows = []
     for suspect in found[:20]:
         text = suspect.file.module.source.decode("utf-8", "replace").splitlines()

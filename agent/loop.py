@@ -1,8 +1,8 @@
 """The repair loop: from a red suite to a verified patch, as a stream of events that ends in exactly one `Finished`.
 
-Search goes round by round. A round has a *focus*, the failing test that ran least code; candidates come from the units it ran, likeliest
-first, and meet the focus, then the other failing tests, then the whole suite. A candidate that repairs some tests and
-breaks none can become the base of the next round. Nothing here writes to the user's tree.
+Search goes round by round. Candidates come from the suspect units, likeliest first, and meet the cheapest failing test, then
+the other failing ones, then the whole suite. A candidate that repairs some tests and breaks none can become the base
+of the next round. Nothing here writes to the user's tree.
 """
 
 from __future__ import annotations
@@ -13,16 +13,30 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from agent import decide, locate, suggest
 from agent.diffs import make_diff
 from agent.errors import AgentError, CheckpointError, TestsCannotRun, UsageError
-from agent.events import (SCHEMA, CandidateTried, Event, FailingTest, Finished, Interval, Note, PatchFound,
-                          RecursionStep, SearchProgress, Started, SuiteProgress, SuiteRan, Suspect)  # fmt: skip
+from agent.events import (
+    SCHEMA,
+    CandidateTried,
+    Event,
+    FailingTest,
+    Finished,
+    Interval,
+    Note,
+    PatchFound,
+    RecursionStep,  # fmt: skip
+    SearchProgress,
+    Started,
+    SuiteProgress,
+    SuiteRan,
+    Suspect,
+)
 from agent.propose import Candidate, ModelStream, by_tier, merged, suggested
 from tools.interpreter import WorkspaceError
 from tools.runner import Runner
@@ -88,7 +102,9 @@ class _Model(threading.Thread):
     def result(self) -> Any:
         self.join()
         if self.error is not None:
-            raise CheckpointError(str(self.error), "omit --checkpoint to use the shipped weights") from self.error
+            raise CheckpointError(
+                str(self.error), "omit --checkpoint to use the shipped weights"
+            ) from self.error
         return self.predictor
 
 
@@ -136,8 +152,18 @@ class _Run:
     def events(self) -> Iterator[Event]:
         request, workspace = self.request, self.workspace
         arguments = workspace.pytest_args(request.pytest_args)
-        yield Started(SCHEMA, uuid.uuid4().hex[:12], str(workspace.root), workspace.python, workspace.python_reason,
-                      workspace.python_version, arguments, request.rank, str(request.checkpoint or "shipped"), at=self.at)  # fmt: skip
+        yield Started(
+            SCHEMA,
+            uuid.uuid4().hex[:12],
+            str(workspace.root),
+            workspace.python,
+            workspace.python_reason,
+            workspace.python_version,
+            arguments,
+            request.rank,
+            str(request.checkpoint or "shipped"),
+            at=self.at,
+        )
         model = _Model(request) if request.rank in ("trm", "untrained") else None
         if model:
             model.start()
@@ -170,7 +196,10 @@ class _Run:
             if outcome is None:
                 reason = self.over() or "the edit space is used up"
                 yield replace_at(decide.stop(reason), self.at)
-                yield self._gave_up(f"no fix found: {reason}", "the likeliest lines are listed; --max-seconds gives it longer")
+                yield self._gave_up(
+                    f"no fix found: {reason}",
+                    "the likeliest lines are listed; --max-seconds gives it longer",
+                )
                 return
             patch, done = outcome
             if done:
@@ -185,31 +214,50 @@ class _Run:
 
     def _baseline(self, runner: Runner) -> Iterator[Event]:
         """The first run, in a thread so that its progress can be told."""
-        return (yield from _in_thread(lambda progress: runner.baseline(progress=progress), self, "suite"))
+        return (
+            yield from _in_thread(
+                lambda progress: runner.baseline(progress=progress), self, "suite"
+            )
+        )
 
     def _check_runnable(self, run: SuiteRun) -> None:
         for error in run.collection_errors:
             if error.missing_module and not self._is_ours(error.missing_module):
+                python = self.workspace.python
+                top = error.missing_module.partition(".")[0]
                 raise TestsCannotRun(
-                    f"the module {error.missing_module!r} is not installed for {self.workspace.python}",
-                    f"{self.workspace.python} -m pip install {error.missing_module.partition('.')[0]}, or choose another "
-                    "interpreter with --python",
+                    f"the module {error.missing_module!r} is not installed for {python}",
+                    f"{python} -m pip install {top}, or choose another interpreter with --python",
                 )
         if not run.results and not run.collection_errors:
-            raise TestsCannotRun("pytest collected no tests", "name the tests after --, for example: -- tests/unit")
-        if run.collection_errors and not any(self.sources.get(e.path) for e in run.collection_errors if e.path):
+            raise TestsCannotRun(
+                "pytest collected no tests", "name the tests after --, for example: -- tests/unit"
+            )
+        if run.collection_errors and not any(
+            self.sources.get(e.path) for e in run.collection_errors if e.path
+        ):
             error = run.collection_errors[0]
             where = f"{error.path}:{error.line or 1}"
-            raise TestsCannotRun(f"collection fails in {where}: {error.exception}: {error.message.splitlines()[0] if error.message else ''}",
-                                 "test files, conftest.py and configuration are never edited: repair this one by hand")  # fmt: skip
+            said = error.message.splitlines()[0] if error.message else ""
+            raise TestsCannotRun(
+                f"collection fails in {where}: {error.exception}: {said}",
+                "test files, conftest.py and configuration are never edited: repair this by hand",
+            )
 
     def _is_ours(self, module: str) -> bool:
         top = module.partition(".")[0]
         root = self.workspace.root
-        return any((base / top).is_dir() or (base / f"{top}.py").is_file() for base in (root, root / "src"))
+        return any(
+            (base / top).is_dir() or (base / f"{top}.py").is_file() for base in (root, root / "src")
+        )
 
     def _round(
-        self, runner: Runner, model: _Model | None, run: SuiteRun, patch: _Patch, failing: Sequence[str]
+        self,
+        runner: Runner,
+        model: _Model | None,
+        run: SuiteRun,
+        patch: _Patch,
+        failing: Sequence[str],
     ) -> Iterator[Event]:
         """Search for one edit on top of `patch`. Returns (patch, whether all tests pass), or None."""
         broken = [error for error in run.collection_errors if self.sources.get(error.path)]
@@ -218,7 +266,14 @@ class _Run:
             ordered = tests
         else:
             ordered = _by_focus(run, failing)
-        everything = [*ordered, *(r.nodeid for r in run.results if r.nodeid not in set(ordered) and r.outcome is Outcome.PASSED)]
+        everything = [
+            *ordered,
+            *(
+                r.nodeid
+                for r in run.results
+                if r.nodeid not in set(ordered) and r.outcome is Outcome.PASSED
+            ),
+        ]
         self.found = locate.suspects(run, self.sources)
         if not self.found:
             return None
@@ -231,9 +286,22 @@ class _Run:
     def _show_suspects(self) -> Iterator[Event]:
         for rank, suspect in enumerate(self.found[:SHOWN_SUSPECTS]):
             unit, module = suspect.unit, suspect.file.module
-            lines = module.source.decode("utf-8", "replace").splitlines()[unit.first_line - 1 : unit.last_line]
-            scores = tuple(round(suspect.scores.get(n, 0.0), 4) for n in range(unit.first_line, unit.last_line + 1))
-            yield Suspect(rank, suspect.file.path, unit.name, unit.first_line, "\n".join(lines), scores, at=self.at)
+            lines = module.source.decode("utf-8", "replace").splitlines()[
+                unit.first_line - 1 : unit.last_line
+            ]
+            scores = tuple(
+                round(suspect.scores.get(n, 0.0), 4)
+                for n in range(unit.first_line, unit.last_line + 1)
+            )
+            yield Suspect(
+                rank,
+                suspect.file.path,
+                unit.name,
+                unit.first_line,
+                "\n".join(lines),
+                scores,
+                at=self.at,
+            )
 
     def _stream(self, model: _Model | None, run: SuiteRun, broken: bool) -> Iterator[Event]:
         """Tell how the suspects are read; returns the candidates."""
@@ -241,7 +309,9 @@ class _Run:
         cheap = suggested(suggest.suggestions(run, self.sources), self.found)
         if model is None or broken:
             rank = self.request.rank if model is None else "ochiai"
-            return itertools.chain(cheap, by_tier(self.found[:40], rank, self.request.seed, literals))
+            return itertools.chain(
+                cheap, by_tier(self.found[:40], rank, self.request.seed, literals)
+            )
         predictor = model.result()
         streams: list[ModelStream] = []
         best = self.found[0].prior
@@ -256,7 +326,9 @@ class _Run:
         if streams:
             yield from self._show_interval(streams[0])
         rest = [s for s in self.found if s not in readable[:READ_UNITS]]
-        return itertools.chain(cheap, merged(streams), by_tier(rest[:60], "ochiai", self.request.seed, literals))
+        return itertools.chain(
+            cheap, merged(streams), by_tier(rest[:60], "ochiai", self.request.seed, literals)
+        )
 
     def _read(self, predictor: Any, suspect: locate.Suspect, run: SuiteRun) -> Any:
         from trm.data.functions import names_in_reach, reach_of
@@ -269,7 +341,9 @@ class _Run:
             text = " ".join(leaf.text for leaf in leaves)
             own = unit.name.rpartition(".")[2]
             names = reach_of(text, (n for n in names_in_reach(module) if n != own), 16)
-            encoded = encode(predictor.vocab, leaves, names=names, execution=locate.execution_of(suspect, run))
+            encoded = encode(
+                predictor.vocab, leaves, names=names, execution=locate.execution_of(suspect, run)
+            )
             self.analyses[key] = predictor.analyse(encoded)
         return self.analyses[key]
 
@@ -283,11 +357,15 @@ class _Run:
                 leaf = leaves[base + int(index)]
                 if not leaf.is_layout and step.start[index + 1] > 0.004:
                     column = leaf.start - suspect.file.module.line_start(leaf.line)
-                    heat.append((leaf.line, column, len(leaf.text), round(float(step.start[index + 1]), 4)))
+                    heat.append(
+                        (leaf.line, column, len(leaf.text), round(float(step.start[index + 1]), 4))
+                    )
             best = step.best
             text, line, probability = "no bug here", 0, float(step.start[0])
             if best is not None:
-                removed = " ".join(leaf.text for leaf in leaves[base + best.start : base + best.end])
+                removed = " ".join(
+                    leaf.text for leaf in leaves[base + best.start : base + best.end]
+                )
                 text = f"- {removed}\n+ {' '.join(best.tokens)}"
                 line = suspect.line_of(base + best.start)
                 probability = float(2.718281828459045**best.log_probability)
@@ -337,7 +415,7 @@ class _Run:
                 yield number, patch.with_candidate(candidate).contents()
 
         while True:
-            verdicts = runner.validate_many(feed(), failing)
+            verdicts = cast(Generator, runner.validate_many(feed(), failing))
             survivor: tuple[Candidate, Any] | None = None
             try:
                 for number, verdict in verdicts:
@@ -370,12 +448,18 @@ class _Run:
                 if verdict.passed:
                     whole = runner.validate(attempt.contents(), everything)
                     if whole.passed:
-                        yield replace_at(decide.accept(True, f"all {len(everything)} tests pass"), self.at)
+                        yield replace_at(
+                            decide.accept(True, f"all {len(everything)} tests pass"), self.at
+                        )
                         return attempt, True
                     yield replace_at(decide.accept(False, f"breaks {whole.failing_test}"), self.at)
                     continue
                 full = runner.validate(attempt.contents(), everything, stop_at_first=False)
-                bad = {r.nodeid for r in full.results if r.outcome not in (Outcome.PASSED, Outcome.SKIPPED)}
+                bad = {
+                    r.nodeid
+                    for r in full.results
+                    if r.outcome not in (Outcome.PASSED, Outcome.SKIPPED)
+                }
                 turned = len(set(failing) - bad)
                 if turned and bad <= set(failing) and (partial is None or turned > partial[0]):
                     partial = (turned, attempt, candidate.suspect.name)
@@ -402,7 +486,9 @@ class _Run:
         run = dataclasses.replace(run, results=results)
         run.failures = [failure for failure in run.failures if failure.nodeid in set(run.failing)]
         run.spectrum = dataclasses.replace(run.spectrum, failed=set(run.failing))
-        yield Note(f"{len(run.failing)} tests still fail with the partial repair in place", at=self.at)
+        yield Note(
+            f"{len(run.failing)} tests still fail with the partial repair in place", at=self.at
+        )
         return run
 
     def _verified(self, runner: Runner, run: SuiteRun, patch: _Patch) -> Iterator[Event]:
@@ -412,7 +498,9 @@ class _Run:
             yield Note(note, at=self.at)
         if not final.green:
             names = ", ".join(final.failing[:3]) or "; ".join(final.notes[:2])
-            yield replace_at(decide.accept(False, f"the plain pytest run disagrees: {names}"), self.at)
+            yield replace_at(
+                decide.accept(False, f"the plain pytest run disagrees: {names}"), self.at
+            )
             yield self._gave_up(f"a patch passed the worker but not a plain pytest run ({names})",
                                 "please report this: the two should agree")  # fmt: skip
             return
@@ -420,12 +508,24 @@ class _Run:
         red = set(run.failing)
         turned = tuple(sorted(self.turned or red))
         command = " ".join(["pytest", *self.workspace.pytest_args(self.request.pytest_args)])
-        yield PatchFound(diff, tuple(sorted(patch.files)), turned, self.tried, self.at, command, at=self.at)
+        yield PatchFound(
+            diff, tuple(sorted(patch.files)), turned, self.tried, self.at, command, at=self.at
+        )
         yield Finished("fixed", 0, f"fixed: {len(turned)} failing test{'s' if len(turned) != 1 else ''} turned green, "
                        f"{self.tried} candidates in {self.at:.1f} s", "", diff, self.tried, self.at, at=self.at)  # fmt: skip
 
     def _gave_up(self, message: str, hint: str) -> Finished:
-        return Finished("not_fixed", 1, message, hint, "", self.tried, self.at, locate.ranked_lines(self.found), at=self.at)
+        return Finished(
+            "not_fixed",
+            1,
+            message,
+            hint,
+            "",
+            self.tried,
+            self.at,
+            locate.ranked_lines(self.found),
+            at=self.at,
+        )
 
 
 def replace_at(event: Event, at: float) -> Event:
@@ -438,7 +538,10 @@ def _told(run: SuiteRun, at: float) -> Iterator[Event]:
     for note in run.notes:
         yield Note(note, at=at)
     counts = {outcome: sum(r.outcome is outcome for r in run.results) for outcome in Outcome}
-    bad = sum(counts[o] for o in (Outcome.ERROR, Outcome.TIMEOUT, Outcome.CRASHED, Outcome.BLOCKED, Outcome.INVALID))
+    bad = sum(
+        counts[o]
+        for o in (Outcome.ERROR, Outcome.TIMEOUT, Outcome.CRASHED, Outcome.BLOCKED, Outcome.INVALID)
+    )
     yield SuiteRan(counts[Outcome.PASSED], counts[Outcome.FAILED], bad + len(run.collection_errors),
                    counts[Outcome.SKIPPED], round(run.seconds, 3), at=at)  # fmt: skip
     known = {failure.nodeid: failure for failure in run.failures}
@@ -453,9 +556,20 @@ def _told(run: SuiteRun, at: float) -> Iterator[Event]:
         yield FailingTest(test, failure.exception, failure.message, frame.path if frame else "", frame.line if frame else 0,
                           failure.actual or "", failure.expected or "", at=at)  # fmt: skip
     for error in run.collection_errors:
-        yield FailingTest(error.collecting or error.path, error.exception, error.message, error.path, error.line or 0, at=at)
+        yield FailingTest(
+            error.collecting or error.path,
+            error.exception,
+            error.message,
+            error.path,
+            error.line or 0,
+            at=at,
+        )
     for test in run.flaky:
-        yield Note(f"flaky: {test} failed and then passed on the same code; it is left alone", "warning", at=at)
+        yield Note(
+            f"flaky: {test} failed and then passed on the same code; it is left alone",
+            "warning",
+            at=at,
+        )
 
 
 def _by_focus(run: SuiteRun, failing: Sequence[str]) -> list[str]:
@@ -469,7 +583,9 @@ def _touched(run: SuiteRun, tests: set[str], candidate: Candidate) -> bool:
     """Whether any of `tests` ran the candidate's unit."""
     unit = candidate.suspect.unit
     lines = range(unit.first_line, unit.last_line + 1)
-    return any(set(run.spectrum.lines_of(test).get(candidate.path, ())) & set(lines) for test in tests)
+    return any(
+        set(run.spectrum.lines_of(test).get(candidate.path, ())) & set(lines) for test in tests
+    )
 
 
 def _test_literals(run: SuiteRun) -> list[str]:
@@ -489,7 +605,9 @@ def _test_literals(run: SuiteRun) -> list[str]:
     return list(found)[:12]
 
 
-def _in_thread(work: Callable[[Callable[[int, int], None]], Any], run: _Run, phase: str) -> Iterator[Event]:
+def _in_thread(
+    work: Callable[[Callable[[int, int], None]], Any], run: _Run, phase: str
+) -> Iterator[Event]:
     """Run `work(progress)` in a thread and yield its progress; returns its result, raises its exception."""
     state: dict[str, Any] = {"done": 0, "total": 0}
 

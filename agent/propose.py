@@ -1,8 +1,8 @@
 """One ranked stream of candidate edits: what operators enumerate and what the model writes, in one order.
 
-`trm` and `untrained` order by the log-probability of the edit plus the suspicion of its line; `ochiai` by tier, then suspicion, then
-place (the control of edits.md); `random` by tier, then chance. Scores are computed lazily: start and length bound a
-candidate's score from above, so only candidates that may be next are scored to the end.
+`trm` and `untrained` order by the log-probability of the edit plus the suspicion of its line; `ochiai` by tier, then
+suspicion, then place (the control of edits.md); `random` by tier, then chance. Scores are computed lazily: start and
+length bound a candidate's score from above, so only candidates that may be next are scored to the end.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class _Unit:
         self.suspect = suspect
         module, unit = suspect.file.module, suspect.unit
         self.texts = [leaf.text for leaf in module.leaves[unit.start : unit.end]]
-        self.scope = Scope.of(module, unit, extra_literals=tuple(literals), extra_names=tuple(names))
+        self.scope = Scope.of(
+            module, unit, extra_literals=tuple(literals), extra_names=tuple(names)
+        )
         self.seen: set[tuple[int, int, tuple[str, ...]]] = set()
 
     def canonical(self, edit: Edit) -> tuple[int, int, tuple[str, ...]] | None:
@@ -100,17 +102,23 @@ class _Unit:
         self.seen.add(key)
         return key
 
-    def candidate(self, key: tuple[int, int, tuple[str, ...]], operator: str, tier: int, score: float) -> Candidate:
+    def candidate(
+        self, key: tuple[int, int, tuple[str, ...]], operator: str, tier: int, score: float
+    ) -> Candidate:
         base = self.suspect.unit.start
         edit = Edit(key[0] + base, key[1] + base, key[2], self.suspect.file.path)
-        return Candidate(self.suspect, edit, operator, tier, score, self.suspect.line_of(edit.start))
+        return Candidate(
+            self.suspect, edit, operator, tier, score, self.suspect.line_of(edit.start)
+        )
 
     def suspicion(self, start: int) -> float:
         """Suspicion of the line at unit leaf `start`."""
         suspect = self.suspect
         return suspect.scores.get(suspect.line_of(suspect.unit.start + start), 0.02)
 
-    def enumerated(self, tiers: Sequence[int]) -> Iterator[tuple[tuple[int, int, tuple[str, ...]], str, int]]:
+    def enumerated(
+        self, tiers: Sequence[int]
+    ) -> Iterator[tuple[tuple[int, int, tuple[str, ...]], str, int]]:
         suspect = self.suspect
         for found in enumerate_edits(suspect.file.module, suspect.unit, self.scope, tiers):
             key = self.canonical(found.edit)
@@ -119,7 +127,11 @@ class _Unit:
 
 
 def by_tier(
-    found: Sequence[Suspect], rank: str, seed: int, literals: Sequence[str] = (), names: Sequence[str] = ()
+    found: Sequence[Suspect],
+    rank: str,
+    seed: int,
+    literals: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> Iterator[Candidate]:
     """The controls: tier by tier over all suspects, by suspicion (`ochiai`) or by chance (`random`)."""
     rng = random.Random(seed)
@@ -158,7 +170,9 @@ class ModelStream:
         number = itertools.count()
         for proposal in self.predictor.propose(analysis, MODEL_EDITS):
             base = self.suspect.unit.start
-            key = self.unit.canonical(Edit(base + proposal.start, base + proposal.end, proposal.tokens))
+            key = self.unit.canonical(
+                Edit(base + proposal.start, base + proposal.end, proposal.tokens)
+            )
             if key is not None:
                 bound = self._bound(key, 0)
                 waiting.append((-bound, next(number), key, "model", 0))
@@ -179,13 +193,17 @@ class ModelStream:
                 total = float(score) + self._place(key[0], tier)
                 if not math.isfinite(total):
                     total = -60.0 + self._place(key[0], tier)  # beyond the heads: last, not never
-                heapq.heappush(ready, (-total, order, self.unit.candidate(key, operator, tier, total)))
+                heapq.heappush(
+                    ready, (-total, order, self.unit.candidate(key, operator, tier, total))
+                )
 
     def _bound(self, key: tuple[int, int, tuple[str, ...]], tier: int) -> float:
         start, length = key[0] + 1, key[1] - key[0]
         if length >= self.analysis.length.shape[1] or start >= len(self.analysis.start):
             return -60.0 + self._place(key[0], tier)
-        return float(self.analysis.start[start] + self.analysis.length[start, length]) + self._place(key[0], tier)
+        return float(
+            self.analysis.start[start] + self.analysis.length[start, length]
+        ) + self._place(key[0], tier)
 
 
 def merged(streams: Sequence[ModelStream]) -> Iterator[Candidate]:

@@ -1,7 +1,7 @@
 """What the failure itself suggests: cheap edits that come before any search.
 
-NameError and UnboundLocalError name a variable, AttributeError the object's real attributes, ImportError a module or a name in it, and a
-file that no longer parses names the line. Each suggestion is an ordinary edit and is validated like any other.
+NameError and UnboundLocalError name a variable, AttributeError the object's real attributes, ImportError a module or a
+name in it, and a file that no longer parses names the line. Each suggestion is an ordinary edit and is validated like any other.
 """
 
 from __future__ import annotations
@@ -62,7 +62,11 @@ def suggestions(run: SuiteRun, sources: Sources) -> list[Suggestion]:
 
 
 def _leaves_at(file: SourceFile, line: int) -> list[tuple[int, Leaf]]:
-    return [(i, leaf) for i, leaf in enumerate(file.module.leaves) if leaf.line == line and not leaf.is_layout]
+    return [
+        (i, leaf)
+        for i, leaf in enumerate(file.module.leaves)
+        if leaf.line == line and not leaf.is_layout
+    ]
 
 
 def _name_of(failure: Failure) -> str:
@@ -82,15 +86,23 @@ def _of_failure(failure: Failure, file: SourceFile, line: int) -> Iterator[Sugge
     elif failure.exception == "AttributeError":
         quoted = _QUOTED.findall(failure.message)
         name = failure.suggestions_data.get("name") or (quoted[-1] if quoted else "")
-        known = failure.suggestions_data.get("attributes") or failure.suggestions_data.get("dir") or ()
+        known = (
+            failure.suggestions_data.get("attributes") or failure.suggestions_data.get("dir") or ()
+        )
         yield from _renamed(file, line, str(name), [str(a) for a in known], "AttributeError")
     elif failure.exception in ("ImportError", "ModuleNotFoundError"):
         known = failure.suggestions_data.get("names") or ()
-        yield from _renamed(file, line, _name_of(failure), [str(a) for a in known], failure.exception)
+        yield from _renamed(
+            file, line, _name_of(failure), [str(a) for a in known], failure.exception
+        )
 
 
-def _renamed(file: SourceFile, line: int, name: str, reach: Iterable[str], why: str) -> Iterator[Suggestion]:
-    others = [other for other in dict.fromkeys(reach) if other != name and not other.startswith("__")]
+def _renamed(
+    file: SourceFile, line: int, name: str, reach: Iterable[str], why: str
+) -> Iterator[Suggestion]:
+    others = [
+        other for other in dict.fromkeys(reach) if other != name and not other.startswith("__")
+    ]
     close = difflib.get_close_matches(name, others, n=_CLOSE_MATCHES, cutoff=0.5)
     for index, leaf in _leaves_at(file, line):
         if leaf.kind == "identifier" and leaf.text == name:
@@ -103,7 +115,9 @@ def _local_names(file: SourceFile, line: int) -> list[str]:
     if unit is None:
         return []
     leaves = file.module.leaves[unit.start : unit.end]
-    return list(dict.fromkeys(x.text for x in leaves if x.kind == "identifier" and x.field != "attribute"))
+    return list(
+        dict.fromkeys(x.text for x in leaves if x.kind == "identifier" and x.field != "attribute")
+    )
 
 
 def _imports(file: SourceFile, name: str) -> Iterator[Suggestion]:
@@ -123,7 +137,9 @@ def _first_statement(file: SourceFile) -> int:
         if node.parent != 0:
             continue
         first = file.module.leaves[node.start]
-        if node.kind == "future_import_statement" or (node.kind == "expression_statement" and first.kind == "string"):
+        if node.kind == "future_import_statement" or (
+            node.kind == "expression_statement" and first.kind == "string"
+        ):
             continue
         return node.start
     return 0
@@ -156,4 +172,6 @@ def syntax_repairs(file: SourceFile, line: int) -> Iterator[Suggestion]:
                     yield Suggestion(Edit(index, index + 1, (token,), file.path), "SyntaxError")
         after = row[-1][0] + 1
         if row[-1][1].text == ":" and after < len(file.module.leaves):
-            yield Suggestion(Edit(after, after, (NEWLINE, INDENT, "pass"), file.path), "SyntaxError")
+            yield Suggestion(
+                Edit(after, after, (NEWLINE, INDENT, "pass"), file.path), "SyntaxError"
+            )

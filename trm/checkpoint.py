@@ -49,7 +49,9 @@ def _unflatten(flat: dict[str, np.ndarray]) -> dict[str, Any]:
     return tree
 
 
-def save_weights(folder: Path, params: Any, config: Config, vocab: Any, card: dict[str, Any]) -> None:
+def save_weights(
+    folder: Path, params: Any, config: Config, vocab: Any, card: dict[str, Any]
+) -> None:
     """Write weights (bf16), vocabulary and card. The card holds config, steps and measured figures."""
     from safetensors.numpy import save_file
 
@@ -83,7 +85,9 @@ def load_weights(folder: Path) -> tuple[dict[str, Any], Config, dict[str, Any]]:
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / CARD} cannot be read: {error}") from error
     if card.get("format") != FORMAT:
-        raise CheckpointError(f"{folder} has format {card.get('format')}, this program reads {FORMAT}")
+        raise CheckpointError(
+            f"{folder} has format {card.get('format')}, this program reads {FORMAT}"
+        )
     try:
         flat = load_file(str(folder / WEIGHTS))
     except FileNotFoundError as error:
@@ -96,7 +100,11 @@ def load_weights(folder: Path) -> tuple[dict[str, Any], Config, dict[str, Any]]:
     if wanted != found:
         odd = sorted(set(wanted.items()) ^ set(found.items()))[0]
         raise CheckpointError(f"{folder / WEIGHTS} does not fit its configuration at {odd[0]!r}")
-    return _unflatten({name: value.astype(np.float32) for name, value in flat.items()}), config, card
+    return (
+        _unflatten({name: value.astype(np.float32) for name, value in flat.items()}),
+        config,
+        card,
+    )
 
 
 def _shapes(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -129,7 +137,9 @@ class StateStore:
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
         """Save arrays and JSON-able meta data (configuration, data cursor)."""
         args = self._ocp.args
-        self._manager.save(step, args=args.Composite(state=args.StandardSave(state), meta=args.JsonSave(meta)))
+        self._manager.save(
+            step, args=args.Composite(state=args.StandardSave(state), meta=args.JsonSave(meta))
+        )
         self._manager.wait_until_finished()
 
     def restore(self, state: Any) -> tuple[Any, dict[str, Any]]:
@@ -141,10 +151,13 @@ class StateStore:
         abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, state)
         try:
             restored = self._manager.restore(
-                step, args=args.Composite(state=args.StandardRestore(abstract), meta=args.JsonRestore())
+                step,
+                args=args.Composite(state=args.StandardRestore(abstract), meta=args.JsonRestore()),
             )
         except Exception as error:  # orbax raises many types for a checkpoint that does not fit
-            raise CheckpointError(f"the state of step {step} does not fit: {str(error)[:200]}") from error
+            raise CheckpointError(
+                f"the state of step {step} does not fit: {str(error)[:200]}"
+            ) from error
         return restored["state"], restored["meta"]
 
     def close(self) -> None:

@@ -20,7 +20,9 @@ PIECES = 4
 LENGTHS = (64, 128, 256, 512)  # padded lengths; one compilation each
 
 # Columns of `features`; each has values 0..15, 0 is "unknown".
-SEGMENT, COVER_FAIL, COVER_PASS, SUSPICION, FRAME, VALUE_TYPE, VALUE_MATCH, EVIDENCE, DEPTH = range(9)
+SEGMENT, COVER_FAIL, COVER_PASS, SUSPICION, FRAME, VALUE_TYPE, VALUE_MATCH, EVIDENCE, DEPTH = range(
+    9
+)
 FEATURES = 9
 FEATURE_VALUES = 16
 
@@ -201,7 +203,9 @@ def _line_features(execution: Execution, line: int) -> np.ndarray:
     row[0] = _cover_bin(failed, execution.failing)
     row[1] = _cover_bin(passed, execution.passing)
     if execution.failing:
-        score = failed / max(1e-9, (execution.failing * (failed + passed)) ** 0.5) if failed else 0.0
+        score = (
+            failed / max(1e-9, (execution.failing * (failed + passed)) ** 0.5) if failed else 0.0
+        )
         row[2] = suspicion_bin(score)
     row[3] = execution.frames.get(line, 0)
     row[4] = execution.evidence.get(line, 0)

@@ -7,8 +7,15 @@ import jax.numpy as jnp
 
 from trm.config import ModelConfig
 from trm.layers import Params
-from trm.model import (Batch, Slots, content_logits, halt_logit, length_logits, start_logits,
-                       supervision_steps)  # fmt: skip
+from trm.model import (
+    Batch,
+    Slots,
+    content_logits,
+    halt_logit,
+    length_logits,
+    start_logits,
+    supervision_steps,  # fmt: skip
+)
 
 
 def slots_of(batch: Batch) -> Slots:
@@ -25,9 +32,7 @@ def slot_log_probability(
     A token counts by its piece (b, q; -1 none) and by every position whose text id (b, l) is `text` (b, q; -1 none):
     the ways to write it are summed.
     """
-    total = jnp.logaddexp(
-        jax.nn.logsumexp(words, axis=-1), jax.nn.logsumexp(copies, axis=-1)
-    )
+    total = jnp.logaddexp(jax.nn.logsumexp(words, axis=-1), jax.nn.logsumexp(copies, axis=-1))
     chosen = jnp.take_along_axis(words, jnp.maximum(piece, 0)[..., None], axis=-1)[..., 0]
     written = jnp.where(piece >= 0, chosen, -1e9)
     matches = (text[:, :, None] == text_ids[:, None, :]) & (text >= 0)[:, :, None]
@@ -71,15 +76,15 @@ def step_loss(
     # right: the top start is a bug's, and that bug's length and every slot are argmax too
     top = starts.argmax(-1)
     at_top = (batch["bug_start"] == top[:, None]) & (weight > 0)
-    missed = jnp.zeros(weight.shape).at[
-        jnp.arange(weight.shape[0])[:, None], jnp.maximum(slots.edit, 0)
-    ].add((real & ~hit).astype(jnp.float32))
+    missed = (
+        jnp.zeros(weight.shape)
+        .at[jnp.arange(weight.shape[0])[:, None], jnp.maximum(slots.edit, 0)]
+        .add((real & ~hit).astype(jnp.float32))
+    )
     exact = (missed == 0) & (lengths.argmax(-1) == batch["bug_length"]) | ~has_bug
     right = (at_top & exact).any(-1)
     logit = halt_logit(params, y)
-    halting = jnp.mean(
-        jnp.maximum(logit, 0) - logit * right + jnp.log1p(jnp.exp(-jnp.abs(logit)))
-    )
+    halting = jnp.mean(jnp.maximum(logit, 0) - logit * right + jnp.log1p(jnp.exp(-jnp.abs(logit))))
     bugs = jnp.maximum(1.0, has_bug.any(-1).sum())
     metrics = {
         "start": loss_start,

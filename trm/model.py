@@ -20,8 +20,17 @@ import jax.numpy as jnp
 
 from trm.config import MAX_CONTENT, MAX_SPAN, ModelConfig
 from trm.encode import FEATURE_VALUES, FEATURES, SEGMENT
-from trm.layers import (Params, attend, block, dense, merge_heads, rms_norm, rotary, split_heads,
-                        swiglu)  # fmt: skip
+from trm.layers import (
+    Params,
+    attend,
+    block,
+    dense,
+    merge_heads,
+    rms_norm,
+    rotary,
+    split_heads,
+    swiglu,  # fmt: skip
+)
 
 RELATIONS = 7
 _MASKED = -1e9
@@ -94,7 +103,7 @@ def count(params: Any) -> int:
     return sum(int(leaf.size) for leaf in jax.tree.leaves(params))
 
 
-def initial_state(config: ModelConfig, shape: tuple[int, int]) -> State:
+def initial_state(config: ModelConfig, shape: tuple[int, ...]) -> State:
     """The fixed, not learned, y and z: truncated normal vectors, the same at every position."""
     y, z = jax.random.truncated_normal(jax.random.key(7), -2.0, 2.0, (2, 1, 1, config.width))
     full = (*shape, config.width)
@@ -135,14 +144,14 @@ def relation_bias(params: Params, batch: Batch) -> jax.Array:
     row = line[:, :, None] == line[:, None, :]
     code = batch["features"][:, :, SEGMENT] == 0
     both = code[:, :, None] & code[:, None, :]
-    masks = jnp.stack([same, use, definition, use.swapaxes(1, 2), definition.swapaxes(1, 2), row, both], 1)
+    masks = jnp.stack(
+        [same, use, definition, use.swapaxes(1, 2), definition.swapaxes(1, 2), row, both], 1
+    )
     bias = jnp.einsum("brij,xrh->xbhij", masks.astype(jnp.float32), params["net"]["relation"])
     return bias + jnp.where(batch["mask"], 0.0, _MASKED)[None, :, None, None, :]
 
 
-def net(
-    params: Params, config: ModelConfig, x: jax.Array, bias: jax.Array, tables
-) -> jax.Array:
+def net(params: Params, config: ModelConfig, x: jax.Array, bias: jax.Array, tables) -> jax.Array:
     """The one network: `layers` post-norm blocks on (b, l, d)."""
     for layer in range(config.layers):
         weights = {key: value[layer] for key, value in params["net"].items() if key != "relation"}
@@ -169,6 +178,7 @@ def latent_recursion(params: Params, config: ModelConfig, x, state: State, bias,
 def deep_recursion(params: Params, config: ModelConfig, x, state: State, bias, tables) -> State:
     """T - 1 cycles without gradient, one with: a supervision step."""
     if config.T > 1:
+
         def cycle(carry: State, _):
             return latent_recursion(params, config, x, carry, bias, tables), None
 
@@ -259,13 +269,17 @@ def content_logits(
         slots.index[:, :, None] >= slots.index[:, None, :]
     )
     causal = jnp.where(same, 0.0, _MASKED)[:, None]
-    q, k, v = (split_heads(part, heads) for part in jnp.split(dense(h, p["qkv"], config.matmul), 3, -1))
-    h = rms_norm(h + dense(merge_heads(attend(q, k, v, causal, config.matmul)), p["self_out"], config.matmul))
+    q, k, v = (
+        split_heads(part, heads) for part in jnp.split(dense(h, p["qkv"], config.matmul), 3, -1)
+    )
+    h = rms_norm(h + dense(merge_heads(attend(q, k, v, causal)), p["self_out"], config.matmul))
     query = split_heads(dense(h, p["cross_query"], config.matmul), heads)
     k, v = (split_heads(part, heads)
             for part in jnp.split(dense(y, p["cross_key_value"], config.matmul), 2, -1))  # fmt: skip
     padding = jnp.where(mask, 0.0, _MASKED)[:, None, None, :]
-    h = rms_norm(h + dense(merge_heads(attend(query, k, v, padding, config.matmul)), p["cross_out"], config.matmul))
+    h = rms_norm(
+        h + dense(merge_heads(attend(query, k, v, padding)), p["cross_out"], config.matmul)
+    )
     h = rms_norm(h + swiglu(p, h, config.matmul))
     table = params["embed"]["piece"]
     words = dense(dense(h, p["vocab"], config.matmul), table.T, config.matmul) + p["vocab_bias"]

@@ -22,7 +22,10 @@ def schedule(config: TrainConfig, decay_from: int = 0) -> optax.Schedule:
 def _decayed(params: Any) -> Any:
     """Kernels decay; embeddings, biases and vectors do not."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf.ndim >= 2 and path[0].key != "embed" and "bias" not in str(path[-1]), params
+        lambda path, leaf: (
+            leaf.ndim >= 2 and path[0].key != "embed" and "bias" not in str(path[-1])
+        ),
+        params,
     )
 
 

@@ -1,7 +1,7 @@
 """The agent's door to the model: a unit in, a distribution over edits out.
 
-One forward pass of the recursion serves everything that is asked about a unit: where to look (start mass), what the model would write
-(best-first decoding of its content slots), and how likely any edit that an operator suggests is.
+One forward pass of the recursion serves everything that is asked about a unit: where to look (start mass), what the
+model would write (best-first decoding of its content slots), and how likely any edit that an operator suggests is.
 """
 
 from __future__ import annotations
@@ -19,8 +19,15 @@ import numpy as np
 from trm.checkpoint import VOCAB, load_weights, shipped
 from trm.config import MAX_CONTENT, MAX_SPAN, ModelConfig
 from trm.encode import LENGTHS, PIECES, Encoded, Target, padded_length, target_of
-from trm.model import (Slots, content_logits, halt_logit, init_params, length_logits, start_logits,
-                       supervision_steps)  # fmt: skip
+from trm.model import (
+    Slots,
+    content_logits,
+    halt_logit,
+    init_params,
+    length_logits,
+    start_logits,
+    supervision_steps,  # fmt: skip
+)
 from trm.vocab import CLS, END, Vocab
 
 _CHUNK = 512  # content slots a call of the decoder
@@ -125,7 +132,12 @@ class Predictor:
     """
 
     def __init__(
-        self, checkpoint: Path | None = None, *, untrained: bool = False, seed: int = 0, steps: int | None = None
+        self,
+        checkpoint: Path | None = None,
+        *,
+        untrained: bool = False,
+        seed: int = 0,
+        steps: int | None = None,
     ) -> None:
         import dataclasses
 
@@ -174,7 +186,9 @@ class Predictor:
                 )
             )
         assert analysis is not None
-        return Analysis(encoded, tuple(steps), analysis.start, analysis.length, analysis.y, analysis.mask, text)
+        return Analysis(
+            encoded, tuple(steps), analysis.start, analysis.length, analysis.y, analysis.mask, text
+        )
 
     def _greedy(self, analysis: Analysis) -> Proposal | None:
         if int(analysis.start.argmax()) == 0:
@@ -182,7 +196,9 @@ class Predictor:
         found = self.propose(analysis, limit=1, rounds=5, places=3, width=6)
         return found[0] if found else None
 
-    def score(self, analysis: Analysis, edits: Sequence[tuple[int, int, tuple[str, ...]]]) -> np.ndarray:
+    def score(
+        self, analysis: Analysis, edits: Sequence[tuple[int, int, tuple[str, ...]]]
+    ) -> np.ndarray:
         """(len(edits),) log-probabilities of (start, end, tokens); -inf for what the heads cannot express."""
         scores = np.full(len(edits), -np.inf)
         targets: list[tuple[int, Target]] = []
@@ -190,7 +206,9 @@ class Predictor:
             target = target_of(self.vocab, analysis.encoded, start, end, tokens)
             if target is not None:
                 targets.append((index, target))
-                scores[index] = analysis.start[target.start] + analysis.length[target.start, target.length]
+                scores[index] = (
+                    analysis.start[target.start] + analysis.length[target.start, target.length]
+                )
         chunk: list[tuple[int, Target]] = []
         used = 0
         for item in targets:
@@ -203,7 +221,9 @@ class Predictor:
             self._score_chunk(analysis, chunk, scores)
         return scores
 
-    def _score_chunk(self, analysis: Analysis, chunk: list[tuple[int, Target]], scores: np.ndarray) -> None:
+    def _score_chunk(
+        self, analysis: Analysis, chunk: list[tuple[int, Target]], scores: np.ndarray
+    ) -> None:
         rows = []
         for edit, (_, target) in enumerate(chunk):
             for index, previous in enumerate(target.previous):
@@ -229,13 +249,18 @@ class Predictor:
         for i, (edit, index, start, length, pieces) in enumerate(rows):
             table[:4, 0, i] = edit, index, start, length
             previous[0, i, : len(pieces)] = pieces
-        slots = Slots(table[0], table[1], table[2], table[3], previous)
         words, copies = _decode(self.params, self.config, analysis.y, analysis.mask,
-                                jax.tree.map(jnp.asarray, slots))  # fmt: skip
+                                Slots(*map(jnp.asarray, (*table[:4], previous))))  # fmt: skip
         return np.asarray(words), np.asarray(copies)
 
     def propose(
-        self, analysis: Analysis, limit: int = 200, *, rounds: int = 24, places: int = 96, width: int = 48
+        self,
+        analysis: Analysis,
+        limit: int = 200,
+        *,
+        rounds: int = 24,
+        places: int = 96,
+        width: int = 48,
     ) -> list[Proposal]:
         """The model's own edits, likeliest first: best-first search over places and content slots.
 
@@ -294,7 +319,7 @@ class Predictor:
                     key = (start, length, self._texts(content))
                     if None not in key[2]:
                         done[key] = max(done.get(key, -np.inf), ended)
-                spread[:CLS + 3] = _LOWEST  # PAD, CLS, SEP, END
+                spread[: CLS + 3] = _LOWEST  # PAD, CLS, SEP, END
                 if len(content) >= MAX_CONTENT - 1:
                     continue
                 for index in np.argpartition(by_text, -min(16, len(by_text)))[-16:]:
@@ -310,7 +335,10 @@ class Predictor:
                         heapq.heappush(heap, (negative - float(spread[piece]), count, start, length,
                                               (*content, (int(piece), (int(piece),)))))  # fmt: skip
         ranked = sorted(done.items(), key=lambda entry: -entry[1])
-        return [Proposal(s - 1, s - 1 + n, tokens, float(value)) for (s, n, tokens), value in ranked[:limit]]
+        return [
+            Proposal(s - 1, s - 1 + n, tokens, float(value))
+            for (s, n, tokens), value in ranked[:limit]
+        ]
 
     def _texts(self, content: tuple) -> tuple[str | None, ...]:
         """Leaf texts of a content: copies as they are, runs of pieces joined; None in it if a run is malformed."""

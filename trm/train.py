@@ -6,14 +6,13 @@ import functools
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from trm import loss as losses
@@ -74,7 +73,7 @@ def make_step(config: ModelConfig, train: TrainConfig, decay_from: int):
     return step
 
 
-def _prefetch(source: Iterator, depth: int = 4) -> Iterator:
+def _prefetch(source: Iterator, depth: int = 4) -> Generator:
     """Run the iterator in a thread, `depth` items ahead; its exception is raised here."""
     items: queue.Queue = queue.Queue(depth)
     stop = threading.Event()
@@ -125,8 +124,8 @@ def train(config: Config, data: Path, out: Path, *, resume: bool = True) -> Iter
     reader_cursor = Cursor.from_json(cursor.to_json())
 
     def source():
-        for length, arrays in batches(data, reader_cursor, config.train.slots, config.train.seed):
-            yield length, arrays, reader_cursor.to_json()
+        for _, arrays in batches(data, reader_cursor, config.train.slots, config.train.seed):
+            yield arrays, reader_cursor.to_json()
 
     feed = _prefetch(source())
     sums: dict[str, float] = {}
@@ -142,7 +141,7 @@ def train(config: Config, data: Path, out: Path, *, resume: bool = True) -> Iter
 
     try:
         while number < config.train.steps:
-            length, arrays, position = next(feed)
+            arrays, position = next(feed)
             state, metrics = step(state, {k: jnp.asarray(v) for k, v in arrays.items()})
             pending.append(metrics)
             number += 1
@@ -152,7 +151,7 @@ def train(config: Config, data: Path, out: Path, *, resume: bool = True) -> Iter
             done = bool(config.train.seconds) and now - began > config.train.seconds
             if len(pending) >= config.train.log_every or done:
                 for key in pending[0]:
-                    sums[key] = float(np.mean([np.asarray(m[key]) for m in pending]))
+                    sums[key] = float(jnp.mean(jnp.stack([m[key] for m in pending])))
                 now = time.monotonic()
                 saved = now - last_save > config.train.save_every
                 if saved:

@@ -45,9 +45,7 @@ class Vocab:
             self.starts_leaf[index] = piece.startswith(_MARK) or piece in (NEWLINE, INDENT, DEDENT)
 
     @staticmethod
-    def build(
-        words: Counter[str], kinds: Iterable[str], roles: Iterable[str], size: int
-    ) -> Vocab:
+    def build(words: Counter[str], kinds: Iterable[str], roles: Iterable[str], size: int) -> Vocab:
         """Train the pieces on counted leaf texts. kinds and roles: most frequent first, cut by the caller."""
         tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)

@@ -134,9 +134,7 @@ class Module:
                     and not any(c.type == "interpolation" for c in node.named_children)
                 )
                 if node.is_named:
-                    spans.append(
-                        [kind, len(raw), len(raw), stack[-1] if stack else -1, field]
-                    )
+                    spans.append([kind, len(raw), len(raw), stack[-1] if stack else -1, field])
                     opened = True
                 if whole or node.child_count == 0:
                     raw.append((kind, node.start_byte, node.end_byte, parents[-1], field))
@@ -199,7 +197,7 @@ class Module:
                     leaves.append(Leaf(INDENT, INDENT, bol, bol, line_of(start), "", "", indents))
                 while column < columns[-1] and len(columns) > 1:
                     columns.pop()
-                    indents = indents[:-1]
+                    indents = tuple(indents[:-1])
                     at_byte = leaves[-1].end
                     leaves.append(
                         Leaf(DEDENT, DEDENT, at_byte, at_byte, line_of(at_byte), "", "", indents)
@@ -220,9 +218,7 @@ class Module:
             while len(columns) > 1:
                 columns.pop()
                 indents = indents[:-1]
-                leaves.append(
-                    Leaf(DEDENT, DEDENT, at[1], at[1], line_of(at[1]), "", "", indents)
-                )
+                leaves.append(Leaf(DEDENT, DEDENT, at[1], at[1], line_of(at[1]), "", "", indents))
         self.leaves: tuple[Leaf, ...] = tuple(leaves)
         self.indent_unit = unit or "    "
         position.append(len(leaves))
@@ -281,7 +277,11 @@ class Module:
             kind = self.nodes[inner].kind
             if kind in ("function_definition", "class_definition"):
                 if run:
-                    yield prefix + "<module>" if not prefix else prefix + "<body>", "statements", *run
+                    yield (
+                        prefix + "<module>" if not prefix else prefix + "<body>",
+                        "statements",
+                        *run,
+                    )
                     run = None
                 name = prefix + self._name_of(inner)
                 if kind == "function_definition":

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import random
-import sys
 import sysconfig
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -25,7 +25,17 @@ from trm.data.pipeline import ShardWriter
 from trm.data.sources import is_excluded, is_test_path, load_sources
 from trm.vocab import Vocab, role_of
 
-PERMISSIVE = ("MIT", "BSD", "Apache", "ISC", "Python Software Foundation", "PSF", "Unlicense", "CC0", "Zlib")
+PERMISSIVE = (
+    "MIT",
+    "BSD",
+    "Apache",
+    "ISC",
+    "Python Software Foundation",
+    "PSF",
+    "Unlicense",
+    "CC0",
+    "Zlib",
+)
 CAP = 6000  # functions a package, so that no giant dominates
 HELD_OUT = 40  # one package in so many is never trained on
 _OURS = frozenset({"agent", "trm", "tools", "trm_agent"})
@@ -50,7 +60,11 @@ def installed(site_packages: Path) -> list[Root]:
             continue
         record = metadata.with_name("RECORD")
         files = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
-        tops = {line.split("/")[0] for line in files if line.split(",")[0].endswith(".py") and "/" in line}
+        tops = {
+            line.split("/")[0]
+            for line in files
+            if line.split(",")[0].endswith(".py") and "/" in line
+        }
         for top in sorted(tops - _OURS):
             folder = site_packages / top
             if folder.is_dir() and ".." not in top and is_excluded(Path(top)) is None:
@@ -60,7 +74,11 @@ def installed(site_packages: Path) -> list[Root]:
 
 def exported(folder: Path) -> list[Root]:
     """Repositories of sources.toml that have been exported below `folder`."""
-    return [(s.name, s.licence, folder / s.folder) for s in load_sources() if (folder / s.folder).is_dir()]
+    return [
+        (s.name, s.licence, folder / s.folder)
+        for s in load_sources()
+        if (folder / s.folder).is_dir()
+    ]
 
 
 def held_out(package: str) -> bool:
@@ -147,7 +165,9 @@ def build_vocab(corpus: Path, size: int, kinds: int, roles: int, sample: int = 2
     return vocab
 
 
-def _make_shard(task: tuple[str, str, int, int, Sequence[str], int]) -> tuple[str, int, int, Counter[str]]:
+def _make_shard(
+    task: tuple[str, str, int, int, Sequence[str], int],
+) -> tuple[str, int, int, Counter[str]]:
     corpus, name, seed, variants, lines, longest = task
     os.nice(5)
     vocab = Vocab.load(Path(corpus) / "vocab.json")
@@ -190,8 +210,8 @@ def build_shards(
 
     Shard names and contents depend on their number alone, so any part of the corpus can be rebuilt.
     """
-    functions = [f for f in fn.read(corpus / "functions.jsonl.gz")]
-    training = [f for f in functions if not held_out(f.package)]
+    everything = fn.read(corpus / "functions.jsonl.gz")
+    training = [f for f in everything if not held_out(f.package)]
 
     def tasks() -> Iterable[tuple[str, str, int, int, Sequence[str], int]]:
         for number in range(first, first + shards):
@@ -212,8 +232,6 @@ def build_eval(corpus: Path, functions: int = 3000) -> tuple[str, int, int, Coun
 
 
 def _line(function: fn.Function) -> str:
-    from dataclasses import asdict
-
     return json.dumps(asdict(function))
 
 
@@ -227,8 +245,8 @@ def _run(tasks, jobs: int) -> Iterator[tuple[str, int, int, Counter[str]]]:
 
 def default_roots(exports: Path) -> list[Root]:
     """Exported repositories, the standard library, and the packages of the running interpreter."""
-    return [*exported(exports), *standard_library(), *installed(Path(sysconfig.get_paths()["purelib"]))]
-
-
-if sys.version_info < (3, 11):  # the licence metadata and ast positions relied on here
-    raise ImportError("Python 3.11 or newer")
+    return [
+        *exported(exports),
+        *standard_library(),
+        *installed(Path(sysconfig.get_paths()["purelib"])),
+    ]

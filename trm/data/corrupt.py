@@ -45,7 +45,9 @@ def break_function(
         if candidate is None:
             continue
         edit = candidate.edit
-        if all(edit.end + 1 < other.edit.start or other.edit.end + 1 < edit.start for other in chosen):
+        if all(
+            edit.end + 1 < other.edit.start or other.edit.end + 1 < edit.start for other in chosen
+        ):
             chosen.append(candidate)
     if not chosen:
         return None
@@ -83,7 +85,9 @@ def break_function(
         if found is None:
             return None
         fixes.append(Edit(start + found[0], start + found[1], found[2]))
-    return Broken(broken, tuple(fixes), tuple(c.operator for c in chosen), tuple(c.family for c in chosen))
+    return Broken(
+        broken, tuple(fixes), tuple(c.operator for c in chosen), tuple(c.family for c in chosen)
+    )
 
 
 def simulate_coverage(

@@ -42,12 +42,16 @@ def names_in_reach(module: Module) -> tuple[str, ...]:
         if not top:
             continue
         if node.kind in ("import_statement", "import_from_statement"):
-            imported = [leaf for leaf in module.leaves[node.start : node.end] if leaf.kind == "identifier"]
+            imported = [
+                leaf for leaf in module.leaves[node.start : node.end] if leaf.kind == "identifier"
+            ]
             for leaf in imported:
                 if leaf.field != "module_name":
                     found.setdefault(leaf.text)
         elif node.kind in ("function_definition", "class_definition"):
-            after = [leaf for leaf in module.leaves[node.start : node.end][:4] if leaf.field == "name"]
+            after = [
+                leaf for leaf in module.leaves[node.start : node.end][:4] if leaf.field == "name"
+            ]
             for leaf in after:
                 found.setdefault(leaf.text)
         elif node.kind == "assignment":
@@ -77,7 +81,9 @@ def token_hash(tokens: Iterable[str]) -> str:
     return hashlib.blake2b("\x1f".join(tokens).encode(), digest_size=12).hexdigest()
 
 
-def functions_of_file(path: Path, origin: str, licence: str) -> Iterator[tuple[Function, tuple[str, ...]]]:
+def functions_of_file(
+    path: Path, origin: str, licence: str
+) -> Iterator[tuple[Function, tuple[str, ...]]]:
     """Functions of a file with their leaf texts; nothing for a file that is not clean Python 3."""
     try:
         data = path.read_bytes()

@@ -1,8 +1,8 @@
 """Shards of encoded examples on disk, and batches from them.
 
-A shard is a folder of flat arrays that are memory-mapped, so host memory stays bounded whatever the corpus: `ints` (positions, 10)
-int16 (pieces, kind, role, text, line, last_use, last_def), `features` (positions, FEATURES) uint8, `bugs` (bugs, 2) int16
-(start, length), `slots` (slots, 3 + PIECES) int16 (edit, piece, text, previous...), and `table` (examples, 8) int64 with the
+A shard is a folder of flat arrays that are memory-mapped, so host memory stays bounded whatever the corpus:
+`ints` (positions, 10) int16 (pieces, kind, role, text, line, last_use, last_def), `features` (positions, FEATURES)
+uint8, `bugs` (bugs, 2) int16 (start, length), `slots` (slots, 3 + PIECES) int16 (edit, piece, text, previous...), and `table` (examples, 8) int64 with the
 offsets: position, length, code, bug, bugs, slot, slots, operator.
 """
 
@@ -38,7 +38,9 @@ class ShardWriter:
         first_bug, first_slot = len(self.bugs), len(self.slots)
         for edit, target in enumerate(targets[:MAX_BUGS]):
             self.bugs.append((target.start, target.length))
-            for piece, text, previous in zip(target.piece, target.text, target.previous, strict=True):
+            for piece, text, previous in zip(
+                target.piece, target.text, target.previous, strict=True
+            ):
                 padded = (*previous, *(0,) * (PIECES - len(previous)))
                 self.slots.append((edit, piece, text, *padded))
         self.table.append((self.positions, encoded.length, encoded.code, first_bug, len(self.bugs) - first_bug,
@@ -174,7 +176,9 @@ def batches(
             cursor.shard = min(names, key=lambda name: (cursor.uses.get(name, 0), name))
             cursor.batch = 0
         shard = Shard(folder / cursor.shard)
-        plan = plan_batches(shard, slots, hash_seed(seed, cursor.shard, cursor.uses.get(cursor.shard, 0)))
+        plan = plan_batches(
+            shard, slots, hash_seed(seed, cursor.shard, cursor.uses.get(cursor.shard, 0))
+        )
         while cursor.batch < len(plan):
             length, rows = plan[cursor.batch]
             cursor.batch += 1
@@ -204,4 +208,6 @@ def plan_batches(shard: Shard, slots: int, seed: int) -> list[tuple[int, list[in
 def hash_seed(seed: int, name: str, use: int) -> int:
     """A seed that depends on nothing but its arguments (Python's hash is salted)."""
     mixed = np.frombuffer(name.encode(), np.uint8).astype(np.int64)
-    return int((seed * 1_000_003 + use * 7919 + int((mixed * np.arange(1, len(mixed) + 1)).sum())) % 2**32)
+    return int(
+        (seed * 1_000_003 + use * 7919 + int((mixed * np.arange(1, len(mixed) + 1)).sum())) % 2**32
+    )
