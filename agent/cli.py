@@ -19,12 +19,15 @@ from agent import __version__, model_cli
 from agent.errors import AgentError, UsageError
 
 if TYPE_CHECKING:
-    from agent.events import Finished, PatchFound
+    from agent.events import Finished
     from agent.session import Deed, Session
     from agent.settings import Settings
 
 EXIT_CODES = """Exit codes: 0 green (a verified fix was found, or nothing was red); 1 not fixed; 2 wrong usage;
 3 the tests cannot run; 130 interrupted. Results go to stdout, everything else to stderr."""
+
+# After the app is left its run, in a thread, gets this long to stop its test processes.
+LEAVE_SECONDS = 5.0
 
 app = typer.Typer(
     name="trm-agent",
@@ -183,21 +186,33 @@ def _in_console(session: Session, verbose: bool, ask: bool) -> Finished | None:
 def _in_tui(session: Session, path: Path, theme: str, mouse: bool) -> Finished | None:
     from agent.faces.tui.app import run_fix_app
 
-    def in_words(deed: Any) -> Any:
-        def act(patch: PatchFound) -> str:
-            return deed(patch)
+    theme, ended = _theme(theme), False
 
-        return act
+    def end(*_: object) -> None:
+        nonlocal ended
+        ended = True
+        session.stop()
+        signal.raise_signal(signal.SIGINT)  # asyncio's own way out, which restores the terminal
 
-    result = run_fix_app(
-        session.events(),
-        stop=session.stop,
-        on_apply=in_words(session.apply),
-        on_commit=in_words(session.commit),
-        title=path.absolute().name,
-        theme=_theme(theme),
-        mouse=mouse,
-    )
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        result = run_fix_app(
+            session.events(),
+            stop=session.stop,
+            on_apply=session.apply,
+            on_commit=session.commit,
+            title=path.absolute().name,
+            theme=theme,
+            mouse=mouse,
+        )
+    except RuntimeError:
+        if ended:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        session.stop()
+        session.wait(LEAVE_SECONDS)
     for line in result.summary:
         print(line)
     return result.finished

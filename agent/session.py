@@ -32,6 +32,7 @@ class Session:
         self._loop = loop
         self._deed = deed
         self._stop = threading.Event()
+        self._ended = threading.Event()
         self._notes: list[Note] = []
         self.run = run or self._new_run()
         self.root = Path()
@@ -51,12 +52,16 @@ class Session:
         """Ask the run to end at its next event. Returns at once; may be called from another thread."""
         self._stop.set()
 
+    def wait(self, seconds: float) -> bool:
+        """Wait for the run's end, which cleans up what it started; whether it came. Only for a run in another thread."""
+        return self._ended.wait(seconds)
+
     def events(self) -> Generator[Event, None, None]:
         """All events of the run, the last one a Finished. Closing it stops the run."""
         recorder = Recorder(self.run)
         at = 0.0
         try:
-            for event in self._ended(self._noted(self._loop())):
+            for event in self._terminated(self._noted(self._loop())):
                 at = max(at, event.at)
                 if isinstance(event, Finished) and not event.at:
                     event = dataclasses.replace(event, at=at)
@@ -70,6 +75,7 @@ class Session:
             raise
         finally:
             recorder.close()
+            self._ended.set()
 
     def _noted(self, events: Iterator[Event]) -> Generator[Event, None, None]:
         """The loop's events until its end or a stop, with our notes after the first."""
@@ -90,7 +96,7 @@ class Session:
             if close:
                 close()
 
-    def _ended(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+    def _terminated(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
         """Exactly one Finished, whatever happens, after what `deed` asked for."""
         last: Finished | None = None
         try:

@@ -307,8 +307,8 @@ def test_a_closed_pipe_is_no_traceback(project: Project) -> None:
 class Screen:
     """The program in a pseudo terminal of 100x40."""
 
-    def __init__(self, project: Project, *arguments: str) -> None:
-        (project.root / "mode").write_text("fixed")
+    def __init__(self, project: Project, *arguments: str, mode: str = "fixed") -> None:
+        (project.root / "mode").write_text(mode)
         self.text = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
@@ -380,3 +380,20 @@ def test_in_a_terminal_the_app_applies_with_a_key_and_leaves_a_summary(project: 
     summary = screen.text.rpartition("1049l")[2]
     assert "return 2" in summary
     assert "applied to calc.py" in summary
+
+
+def test_a_signal_in_the_app_restores_the_terminal_and_stops_the_run(project: Project) -> None:
+    screen = Screen(project, "fix", mode="hang")
+    screen.until("1049h")
+    screen.until("FixRequest")  # the first events are drawn
+    os.kill(screen.pid, signal.SIGTERM)
+    assert screen.end() == 130
+    assert "1049l" in screen.text
+    assert (project.root / "closed").read_text() == "yes"
+    assert "Traceback" not in screen.text
+
+
+def test_an_unknown_theme_is_refused_at_once(project: Project) -> None:
+    screen = Screen(project, "fix", "--theme", "pink", mode="hang")
+    assert screen.end() == 2
+    assert "unknown theme pink" in screen.text
