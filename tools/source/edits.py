@@ -8,12 +8,13 @@ with the line and the INDENT or DEDENT swapped. Bytes outside the span stay as t
 from __future__ import annotations
 
 import ast
+import itertools
 import keyword
 import re
+import warnings
 from dataclasses import dataclass
-from textwrap import dedent
 
-from tools.source.leaves import DEDENT, INDENT, LAYOUT, NEWLINE, Module, Unit
+from tools.source.leaves import DEDENT, INDENT, LAYOUT, NEWLINE, Leaf, Module, Unit
 
 
 class EditError(ValueError):
@@ -60,226 +61,358 @@ class Splice:
         return Splice(self.start, self.start + len(self.text), data[self.start : self.end])
 
 
-_WORD = re.compile(r"\w")
-_NO_SPACE_AFTER = frozenset({"(", "[", "{", ".", "~", "@"})
-_NO_SPACE_BEFORE = frozenset({")", "]", "}", ",", ":", ".", ";"})
+_NO_SPACE_AFTER = frozenset({"(", "[", "{", ".", "~"})
+_NO_SPACE_BEFORE = frozenset({")", "]", "}", ",", ":", ";"})
 _SIGNS = frozenset({"-", "+", "*", "**", "~"})
-_F_STRING_PARTS = frozenset({"string_start", "string_content", "string_end"})
+_OPENERS = {"(": ")", "[": "]", "{": "}"}
+_CLOSERS = frozenset(_OPENERS.values())
+_CONSTANTS = frozenset({"None", "True", "False", "..."})
+_F_STRING_START = re.compile(r"(?i:[frt]*[ft][frt]*)(\"\"\"|\'\'\'|\"|\')")
+_CONTINUATION = re.compile(r"\\\r?\n")
 
 
 def _is_operand_end(token: str) -> bool:
     """Whether a sign after `token` is binary: it follows a name, a literal or a closing bracket."""
-    if token in (")", "]", "}"):
+    if token in _CLOSERS or token in _CONSTANTS:
         return True
-    if token in ("None", "True", "False", "..."):
-        return True
-    return bool(token) and (token[0].isalnum() or token[0] in "_\"'") and not keyword.iskeyword(token)
+    return (
+        bool(token)
+        and (token[0].isalnum() or token[0] in "_\"'.")
+        and token != "."
+        and not keyword.iskeyword(token)
+    )
 
 
-def _separator(before: str, token: str, after_sign: bool, brackets: list[str]) -> str:
-    """PEP 8's blank between two inserted tokens ("" or " ").
+def _blank_between(earlier: str, before: str, token: str, brackets: list[str]) -> str:
+    """PEP 8's blank ("" or " ") between `before` and `token`, of which the first follows `earlier` on its line.
 
-    `after_sign` says that `before` is a unary sign, `brackets` are those open around the two tokens.
+    `brackets` are those open between the two, "string_start" standing for the text of an f-string.
     """
     inner = brackets[-1] if brackets else ""
-    if not before or after_sign:
+    if not before or inner == "string_start":
         return ""
+    if before in _SIGNS and not _is_operand_end(earlier):
+        return " " if token in ("*", "**") else ""  # a unary sign
+    if before == "@" and not earlier:
+        return ""  # a decorator
     if before in _NO_SPACE_AFTER:
-        return " " if before == "@" and inner else ""
-    if token in _NO_SPACE_BEFORE:
-        return " " if token == "." and (before[0].isdigit() or before in ("import", "from")) else ""
+        return " " if token == "import" else ""
+    if token == ".":
+        return (
+            " "
+            if before[0].isdigit() or (keyword.iskeyword(before) and before not in _CONSTANTS)
+            else ""
+        )
+    if (
+        (token[0] == "!" and token != "!=")
+        or token in _NO_SPACE_BEFORE
+        or (token[0] == ":" and token != ":=")
+    ):
+        return ""
     if before == ":" and inner == "[":
         return ""
     if inner == "(" and "=" in (before, token):
         return ""
     if token in ("(", "["):
-        callee = _is_operand_end(before) and before not in ("None", "True", "False")
+        callee = _is_operand_end(before) and before not in _CONSTANTS
         return "" if callee else " "
     return " "
 
 
-@dataclass(frozen=True, slots=True)
-class _Writer:
-    """State shared by the rendering steps of one edit."""
+class _Text:
+    """The written text of an edit, with what is needed to write the next token.
 
-    module: Module
-    edit: Edit
+    indents: the stack of indentation strings; brackets: those open; previous and earlier: the last two tokens on the
+    line ("" if there is none); is_open: whether the line has a token.
+    """
+
+    def __init__(self, module: Module, edit: Edit) -> None:
+        leaves = module.leaves
+        self.newline = module.newline
+        self.unit = module.indent_unit
+        before = leaves[edit.start - 1] if edit.start else None
+        self.indents = list(
+            before.indents if before else leaves[0].indents[:1] if leaves else ("",)
+        )
+        self.is_open = before is not None and not before.is_layout
+        self.previous = before.text if before is not None and self.is_open else ""
+        second = leaves[edit.start - 2] if edit.start >= 2 else None
+        self.earlier = (
+            second.text if self.is_open and second is not None and not second.is_layout else ""
+        )
+        self.brackets = list(module.depths[edit.start]) if edit.start < len(leaves) else []
+        self.parts: list[str] = []
+        # What the replaced leaves had between them is used again where the same two tokens meet.
+        self.gaps: dict[tuple[str, str], list[str]] = {}
+        self.units: list[str] = []
+        for index in range(edit.start, edit.end):
+            leaf = leaves[index]
+            if leaf.kind == INDENT:
+                outer = leaf.indents[-2]
+                if leaf.indents[-1].startswith(outer):
+                    self.units.append(leaf.indents[-1][len(outer) :])
+            elif index > edit.start and not leaves[index - 1].is_layout:
+                gap = module.source[leaves[index - 1].end : leaf.start].decode()
+                self.gaps.setdefault((leaves[index - 1].text, leaf.text), []).append(gap)
+
+    def blank_before(self, token: str) -> str:
+        """PEP 8's blank before `token` if it came next."""
+        if token in _CLOSERS:
+            return ""
+        return _blank_between(self.earlier, self.previous, token, self.brackets)
+
+    def _gap(self, token: str) -> str | None:
+        found = self.gaps.get((self.previous, token))
+        if not found:
+            return None
+        multiline = "\n" in found[0] or "\r" in found[0] or "#" in found[0]
+        if multiline and not self.brackets and token != NEWLINE:
+            return None
+        return found.pop(0)
+
+    def write(self, token: str, lead: str | None = None) -> None:
+        """Append a token. `lead` is what comes before it, if that is known.
+
+        Raises:
+          EditError: layout tokens out of place.
+        """
+        if token == NEWLINE:
+            if not self.is_open:
+                raise EditError("the edit writes an empty line")
+            self.parts += [self._gap(token) or "", self.newline]
+            self.is_open, self.previous, self.earlier = False, "", ""
+            return
+        if token in (INDENT, DEDENT):
+            if self.is_open:
+                raise EditError("the edit changes the indentation in the middle of a line")
+            if token == DEDENT and len(self.indents) == 1:
+                raise EditError("DEDENT below the first column")
+            if token == INDENT:
+                self.indents.append(
+                    self.indents[-1] + (self.units.pop(0) if self.units else self.unit)
+                )
+            else:
+                self.indents.pop()
+            return
+        if lead is None:
+            if not self.is_open:
+                lead = self.indents[-1]
+            else:
+                lead = self._gap(token)
+                lead = self.blank_before(token) if lead is None else lead
+        self.parts += [lead, token]
+        self.is_open = True
+        self.earlier, self.previous = self.previous, token
+        self._nest(token)
+
+    def _nest(self, token: str) -> None:
+        inner = self.brackets[-1] if self.brackets else ""
+        if token in _CLOSERS:
+            if self.brackets:
+                self.brackets.pop()
+        elif token in _OPENERS:
+            self.brackets.append(token)
+        elif inner == "string_start" and token in ('"', "'", '"""', "'''"):
+            self.brackets.pop()
+        elif inner != "string_start" and _F_STRING_START.fullmatch(token):
+            self.brackets.append("string_start")
+
+    def __str__(self) -> str:
+        return "".join(self.parts)
+
+
+class _Fitter:
+    """Finds the bytes that an edit replaces and the text that goes there.
+
+    `before` and `after` are the leaves that stay at both sides, `first` and `last` those replaced; each may be None. A
+    gap is what lies between two leaves: blanks, comments, continuations. The gaps at both ends are kept where they can be.
+    """
+
+    def __init__(self, module: Module, edit: Edit) -> None:
+        leaves = module.leaves
+        self.module, self.edit, self.source = module, edit, module.source
+        self.before = leaves[edit.start - 1] if edit.start else None
+        self.after = leaves[edit.end] if edit.end < len(leaves) else None
+        self.first = leaves[edit.start] if edit.start < edit.end else None
+        self.last = leaves[edit.end - 1] if edit.start < edit.end else None
+        self.text = _Text(module, edit)
+        self.starts_open = self.text.is_open
 
     def splice(self) -> Splice:
-        module, edit = self.module, self.edit
-        leaves = module.leaves
-        before = leaves[edit.start - 1] if edit.start else None
-        after = leaves[edit.end] if edit.end < len(leaves) else None
-        self._check_balance()
-        at_line_start = before is None or before.is_layout
-        brackets = list(module.depths[edit.start]) if edit.start < len(leaves) else []
-        indents = list(before.indents) if before else [""]
-        if before is None and after is not None:
-            indents = list(after.indents)
-
-        out: list[str] = []
-        line_open = not at_line_start
-        previous = before.text if before and not before.is_layout else ""
-        penultimate = ""
-        if edit.start >= 2 and not leaves[edit.start - 2].is_layout:
-            penultimate = leaves[edit.start - 2].text
-        for token in edit.tokens:
-            if token == NEWLINE:
-                out.append(module.newline)
-                line_open, previous, penultimate = False, "", ""
-            elif token == INDENT:
-                indents.append(indents[-1] + module.indent_unit)
-            elif token == DEDENT:
-                if len(indents) == 1:
-                    raise EditError("DEDENT below the first column")
-                indents.pop()
-            else:
-                if token in (")", "]", "}") and brackets:
-                    brackets.pop()
-                if not line_open:
-                    out.append(indents[-1])
-                elif out or not at_line_start:
-                    out.append(self._between(previous, token, penultimate, brackets, bool(out)))
-                out.append(token)
-                line_open = True
-                penultimate, previous = previous, token
-                if token in ("(", "[", "{"):
-                    brackets.append(token)
-        return self._join(out, before, after, at_line_start, line_open, previous, penultimate, brackets)
-
-    def _between(
-        self, previous: str, token: str, penultimate: str, brackets: list[str], inside: bool
-    ) -> str:
-        leaves, edit = self.module.leaves, self.edit
-        if not inside and leaves[edit.start - 1].kind in _F_STRING_PARTS:
-            return ""
-        sign = previous in _SIGNS and not _is_operand_end(penultimate)
-        return _separator(previous, token, sign, brackets)
-
-    def _check_balance(self) -> None:
         removed = [leaf.kind for leaf in self.module.leaves[self.edit.start : self.edit.end]]
+        tokens = self.edit.tokens
         level = removed.count(INDENT) - removed.count(DEDENT)
-        if self.edit.tokens.count(INDENT) - self.edit.tokens.count(DEDENT) != level:
+        if tokens.count(INDENT) - tokens.count(DEDENT) != level:
             raise EditError("the edit changes the indentation of what follows it")
+        if any(pair == (INDENT, DEDENT) for pair in itertools.pairwise(tokens)):
+            raise EditError("the edit writes an empty block")
+        if not tokens:
+            return self._delete()
+        ends_open = tokens[-1] not in LAYOUT
+        begin = self._begin(ends_open)
+        end = self._end(ends_open, begin)
+        return Splice(begin, max(begin, end), str(self.text).encode("utf-8"))
 
-    def _join(
-        self, out: list[str], before, after, at_line_start: bool, line_open: bool,
-        previous: str, penultimate: str, brackets: list[str],
-    ) -> Splice:  # fmt: skip
-        """Fit the rendered text between the bytes that stay."""
-        module, edit = self.module, self.edit
-        source, leaves = module.source, module.leaves
-        has_span = edit.start < edit.end
-        first = leaves[edit.start] if has_span else after
-        # Where the replaced bytes begin.
-        if at_line_start:
-            if first is None:
-                begin = len(source)
-            elif first.is_layout:
-                begin = before.end if before else 0
-            else:
-                begin = module.line_start(first.line)
-        else:
-            begin = before.end
-        whole_lines = at_line_start and not line_open
-        if whole_lines:
-            # complete lines: cut at the next line's first byte
-            if has_span:
-                if not leaves[edit.end - 1].is_layout:
-                    raise EditError("the edit ends in the middle of a line")
-                end = self._line_after(edit.end)
-            else:
-                end = begin
-            return self._encode(begin, end, "".join(out))
-        if not line_open:  # text before, NEWLINE last: what follows must begin a line
-            if after is not None and after.is_layout and after.kind == NEWLINE:
-                raise EditError("the edit writes an empty line")
-            if not (has_span and leaves[edit.end - 1].is_layout):
-                # the rest of the line moves to a line of its own
-                out.append((before.indents if before else ("",))[-1])
-                return self._encode(begin, after.start if after else len(source), "".join(out))
-            return self._encode(begin, self._line_after(edit.end), "".join(out))
-        # the last written token is followed on its own line by `after`
-        if after is None:
-            return self._encode(begin, len(source), "".join(out))
-        joined = has_span and leaves[edit.end - 1].is_layout
-        gap_end = after.start
-        last_end = leaves[edit.end - 1].end if has_span else begin
-        if after.kind == NEWLINE:
-            tail_from = last_end if has_span else (before.end if before else 0)
-            if at_line_start and not has_span:
-                raise EditError("the edit writes before an empty line")
-            return self._encode(begin, tail_from, self._lead(begin, out) + "".join(out[1:]))
-        if after.is_layout:
+    def _bytes(self, start: int, end: int) -> str:
+        return self.source[start:end].decode("utf-8")
+
+    def _line_start(self, leaf: Leaf) -> int:
+        """The first byte of the leaf's line, after a byte order mark."""
+        at = self.module.line_start(leaf.line)
+        return 3 if at == 0 and self.source.startswith(b"\xef\xbb\xbf") else at
+
+    def _delete(self) -> Splice:
+        before, after, first, last = self.before, self.after, self.first, self.last
+        assert first is not None and last is not None
+        if not self.starts_open:
+            if last.is_layout:  # whole lines
+                begin = first.start if first.is_layout else self._line_start(first)
+                return Splice(begin, max(begin, last.end), b"")
+            if after is None or after.is_layout:
+                raise EditError("the edit leaves an empty line")
+            return Splice(first.start, after.start, b"")
+        assert before is not None
+        left = self._bytes(before.end, first.start)
+        if after is None or (after.is_layout and after.kind != NEWLINE):
             raise EditError("the edit leaves a line without its end")
-        if joined:
-            text = "".join(out) + self._to_after(after, previous, penultimate, brackets)
-            return self._encode(begin, gap_end, text)
-        if at_line_start:
-            begin = first.start  # the indentation stays as it is
-            if not edit.tokens:
-                return self._encode(begin, gap_end, "")
-            out[0] = ""
-            tail = source[last_end:gap_end].decode() if has_span else None
-            tail = self._to_after(after, previous, penultimate, brackets) if tail is None else tail
-            return self._encode(begin, gap_end, "".join(out) + tail)
-        if not edit.tokens:
-            return self._deleted(before, after, brackets)
-        if has_span:
-            return self._encode(begin, last_end, self._lead(begin, out) + "".join(out[1:]))
-        gap = source[begin:gap_end]
-        glue = self._to_after(after, previous, penultimate, brackets)
-        if gap.strip() == b"" and gap and (b"\n" in gap or out[0] or before.text in ("(", "[", "{")):
-            out[0] = ""
-            return self._encode(gap_end, gap_end, "".join(out) + glue)
-        if not gap:
-            return self._encode(begin, gap_end, "".join(out) + glue)
-        return self._encode(begin, begin, "".join(out))
-
-    def _lead(self, begin: int, out: list[str]) -> str:
-        """The blank before the first written token: the file's own where a span is replaced."""
-        leaves, edit = self.module.leaves, self.edit
-        if edit.start < edit.end and edit.tokens and edit.start:
-            own = self.module.source[begin : leaves[edit.start].start].decode()
-            first = leaves[edit.start].text
-            same_kind = bool(_WORD.match(first[-1:])) == bool(_WORD.match(edit.tokens[0][:1]))
-            if own.strip() or "\n" in own or (own and out[0]) or (same_kind and not out[0]):
-                return own
-            if own == out[0]:
-                return own
-        return out[0] if out else ""
-
-    def _to_after(self, after, previous: str, penultimate: str, brackets: list[str]) -> str:
-        if after.kind in _F_STRING_PARTS:
-            return ""
-        sign = previous in _SIGNS and not _is_operand_end(penultimate)
-        inside = list(brackets)
-        if after.text in (")", "]", "}") and inside:
-            inside.pop()
-        return _separator(previous, after.text, sign, inside)
-
-    def _deleted(self, before, after, brackets: list[str]) -> Splice:
-        source, leaves, edit = self.module.source, self.module.leaves, self.edit
-        left = source[before.end : leaves[edit.start].start].decode()
-        right = source[leaves[edit.end - 1].end : after.start].decode()
-        if left.strip() or right.strip() or "\n" in left + right:
-            kept = left + right.lstrip(" \t") if left[-1:].isspace() else left + right
-            return self._encode(before.end, after.start, kept)
-        penultimate = leaves[edit.start - 2].text if edit.start >= 2 else ""
-        return self._encode(
-            before.end, after.start, self._to_after(after, before.text, penultimate, brackets)
+        if after.kind == NEWLINE:
+            begin = before.end if _is_blank(left) else first.start
+            return Splice(begin, last.end, b"")
+        right = self._bytes(last.end, after.start)
+        kept = (left if "\n" in left else "") + (
+            right if "#" in right or ("\n" in right and "\n" not in left) else ""
         )
+        if last.is_layout:
+            if "#" in right:
+                raise EditError("the edit joins lines that have a comment between them")
+            kept = left if "\n" in left else ""
+        if not kept or (_is_blank(kept) and after.text in _CLOSERS and before.text in _OPENERS):
+            kept = self.text.blank_before(after.text)
+        return Splice(before.end, after.start, kept.encode("utf-8"))
 
-    def _line_after(self, index: int) -> int:
-        """The byte where the lines that follow leaf index - 1 begin."""
-        leaves = self.module.leaves
-        last = leaves[index - 1]
-        if last.kind != INDENT:
+    def _begin(self, ends_open: bool) -> int:
+        """Write the tokens; returns where the replaced bytes begin."""
+        tokens, first, after = self.edit.tokens, self.first, self.after
+        if self.starts_open:
+            return self._begin_open()
+        at_once = tokens[0] not in LAYOUT
+        if first is not None:
+            in_place = at_once and not first.is_layout
+            begin = first.start if in_place or first.is_layout else self._line_start(first)
+        elif after is None or after.is_layout:
+            in_place = False
+            begin = self.before.end if self.before is not None else 0
+            if after is not None and after.kind == INDENT:
+                begin = after.start
+        else:
+            in_place = at_once and ends_open
+            begin = after.start if in_place else self._line_start(after)
+        if (
+            begin == len(self.source)
+            and self.source
+            and self.source[-1:] not in b"\r\n"
+            and begin > 0
+        ):
+            self.text.parts.append(self.module.newline)  # the last line had no end
+        self.text.write(tokens[0], "" if in_place else None)
+        for token in tokens[1:]:
+            self.text.write(token)
+        return begin
+
+    def _begin_open(self) -> int:
+        tokens, first, after, before = self.edit.tokens, self.first, self.after, self.before
+        assert before is not None
+        begin = before.end
+        lead: str | None = None
+        if first is not None:
+            gap = self._bytes(before.end, first.start)
+            if tokens[0] in LAYOUT:
+                begin = before.end if _is_blank(gap) and first.kind != NEWLINE else first.start
+            elif first.is_layout:  # a trailing comment is replaced with the line's end
+                lead = None
+            else:
+                lead = self._fit(gap, first.text, tokens[0])
+        elif after is not None and after.kind == NEWLINE and tokens[0] == NEWLINE:
+            begin = after.start
+        elif after is not None and not after.is_layout and tokens[0] not in LAYOUT:
+            gap = self._bytes(before.end, after.start)
+            if ("\n" in gap or "#" in gap) and self._belongs_to_next():
+                begin, lead = after.start, ""
+        self.text.write(tokens[0], lead)
+        for token in tokens[1:]:
+            self.text.write(token)
+        return begin
+
+    def _belongs_to_next(self) -> bool:
+        """Whether tokens inserted where a line is broken go to the later part."""
+        assert self.before is not None
+        head, tail = self.edit.tokens[0], self.edit.tokens[-1]
+        if tail == "," or tail in _OPENERS or not _is_operand_end(tail):
+            return True
+        if head in (",", ".") or (head in _OPENERS and _is_operand_end(self.before.text)):
+            return False
+        return not _is_operand_end(self.before.text)
+
+    def _fit(self, gap: str, old: str, new: str) -> str:
+        """The file's gap before `old`, as it should be before `new`."""
+        wanted = self.text.blank_before(new)
+        if not _is_blank(gap) or "\n" in gap:
+            return gap
+        return wanted if gap == self.text.blank_before(old) or not gap else gap
+
+    def _end(self, ends_open: bool, begin: int) -> int:
+        """Write what joins the tokens to what follows; returns where the replaced bytes end."""
+        after, last, text = self.after, self.last, self.text
+        if not ends_open:
+            if after is not None and after.kind == NEWLINE:
+                raise EditError("the edit leaves an empty line")
+            if last is not None and last.is_layout:
+                return last.end
+            if after is None or after.is_layout or (last is None and not self.starts_open):
+                return begin
+            # the rest of the line goes to a line of its own
+            if "#" in self._bytes(last.end if last else begin, after.start):
+                raise EditError("the edit breaks a line before a comment")
+            text.parts.append(text.indents[-1])
+            return after.start
+        if after is None or (after.is_layout and after.kind != NEWLINE):
+            raise EditError("the edit leaves a line without its end")
+        if after.kind == NEWLINE:
+            return last.end if last is not None else begin
+        if last is None:
+            gap = self._bytes(begin, after.start)
+            if self.starts_open and ("\n" in gap or "#" in gap):
+                return begin
+            text.parts.append(text.blank_before(after.text))
+            return after.start
+        gap = self._bytes(last.end, after.start)
+        if last.is_layout:
+            if "#" in gap:
+                raise EditError("the edit joins lines that have a comment between them")
+            gap = ""
+            text.parts.append(text.blank_before(after.text))
+            return after.start
+        if not _is_blank(gap) or "\n" in gap:
             return last.end
-        return self.module.line_start(leaves[index].line)
+        old = _blank_between(
+            self._before_last(), last.text, after.text, self._brackets_before(after)
+        )
+        wanted = text.blank_before(after.text)
+        text.parts.append(wanted if gap == old or not gap else gap)
+        return after.start
 
-    def _encode(self, start: int, end: int, text: str) -> Splice:
-        return Splice(start, max(start, end), text.encode("utf-8"))
+    def _before_last(self) -> str:
+        leaves, index = self.module.leaves, self.edit.end - 2
+        return leaves[index].text if index >= 0 and not leaves[index].is_layout else ""
+
+    def _brackets_before(self, leaf: Leaf) -> list[str]:
+        brackets = list(self.module.depths[self.edit.end])
+        return brackets[:-1] if leaf.text in _CLOSERS else brackets
+
+
+def _is_blank(gap: str) -> bool:
+    """Whether the gap has no comment: blanks and continuations only."""
+    return not _CONTINUATION.sub("", gap).strip()
 
 
 def splice(module: Module, edit: Edit) -> Splice:
@@ -292,7 +425,7 @@ def splice(module: Module, edit: Edit) -> Splice:
         raise EditError(f"span [{edit.start}, {edit.end}) is not in 0..{len(module.leaves)}")
     if not edit.tokens and edit.is_insertion:
         raise EditError("the edit changes nothing")
-    return _Writer(module, edit).splice()
+    return _Fitter(module, edit).splice()
 
 
 def apply_edit(module: Module, edit: Edit) -> bytes:
@@ -306,27 +439,34 @@ def token_texts(module: Module, start: int = 0, end: int | None = None) -> tuple
 
 
 def unit_source(module: Module, unit: Unit, edit: Edit | None = None) -> str:
-    """The text of a unit, dedented, after `edit` (which must lie within it) if one is given."""
+    """Source that parses as the unit does, after `edit` (which must lie within it) if one is given.
+
+    A unit that is indented in its file is put under an `if`, so that its bytes, multi-line strings included, stay.
+    """
     start = module.line_start(unit.first_line)
-    last = module.leaves[unit.end - 1]
-    end = max(last.end, start)
-    data, shift = module.source, 0
+    end = max(module.leaves[unit.end - 1].end, start)
+    data = module.source
     if edit is not None:
         cut = splice(module, edit)
         data = cut.apply(data)
-        shift = len(cut.text) - (cut.end - cut.start)
-    return dedent(data[start : end + shift].decode("utf-8").expandtabs(8))
+        start = min(start, cut.start)
+        end += len(cut.text) - (cut.end - cut.start)
+    text = data[start:end].decode("utf-8-sig")
+    if unit.name.endswith(".<header>"):  # of a class: without its body
+        text += module.leaves[unit.start].indents[-1] + " pass"
+    return f"if 1:\n{text}" if text[:1] in (" ", "\t", "\f") else text
 
 
 def parses(module: Module, unit: Unit, edit: Edit) -> bool:
     """Whether the unit still is valid Python after `edit`: only the unit is parsed, not the file.
 
-    A method is parsed inside a function so that `return`, `yield` and `await` are judged as in the file; what depends on
-    the rest of the file (`nonlocal`, `break` outside) is left to the compiler of the worker.
+    What the parser alone does not see (`return` or `break` outside, `nonlocal`) is left to the compiler of the worker.
     """
     try:
         text = unit_source(module, unit, edit)
-        ast.parse(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(text)
     except (EditError, SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True

@@ -1,0 +1,153 @@
+"""Each operator's examples, and what enumeration and sampling promise."""
+
+from __future__ import annotations
+
+import ast
+import random
+
+import pytest
+
+from tools.source.edits import EditError, apply_edit, parses
+from tools.source.leaves import Module
+from tools.source.operators import OPERATORS, Scope, canonical, enumerate_edits, sample_edit
+
+EXAMPLES = [
+    pytest.param(operator, before, after, id=f"{operator.name}-{number}")
+    for operator in OPERATORS
+    for number, (before, after) in enumerate(operator.examples)
+]
+
+FUNCTION = b'''\
+def merge(left, right, key=None):
+    """Merge two sorted lists."""
+    result = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        if key is None:
+            swap = left[i] > right[j]
+        else:
+            swap = key(left[i]) > key(right[j])
+        if swap:
+            result.append(right[j])
+            j += 1
+        else:
+            result.append(left[i])
+            i += 1
+    result.extend(left[i:])
+    result.extend(right[j:])
+    return result
+'''
+
+
+def _results(operator, module: Module, scope: Scope) -> set[str]:
+    results: set[str] = set()
+    unit = module.units[0]
+    for index in range(unit.start, unit.end + 1):
+        for edit in operator.edits_at(module, unit, scope, index):
+            results.add(apply_edit(module, edit).decode().rstrip("\n"))
+    return results
+
+
+@pytest.mark.parametrize(("operator", "before", "after"), EXAMPLES)
+def test_example_is_among_the_operators_edits(operator, before: str, after: str) -> None:
+    module = Module(before.encode() + b"\n")
+    scope = Scope.of(module, module.units[0], extra_literals=("'b'",))
+    assert after in _results(operator, module, scope)
+
+
+def test_every_operator_has_examples_and_a_unique_name() -> None:
+    assert all(operator.examples for operator in OPERATORS)
+    assert len({operator.name for operator in OPERATORS}) == len(OPERATORS)
+
+
+def test_enumeration_repeats_itself_without_duplicates_or_no_ops() -> None:
+    module = Module(FUNCTION)
+    unit = module.units[0]
+    scope = Scope.of(module, unit)
+    found = list(enumerate_edits(module, unit, scope))
+    assert found == list(enumerate_edits(module, unit, scope))
+    texts = [leaf.text for leaf in module.leaves]
+    results = {(*texts[: c.edit.start], *c.edit.tokens, *texts[c.edit.end :]) for c in found}
+    assert len(results) == len(found)
+    assert tuple(texts) not in results
+    assert [c.tier for c in found] == sorted(c.tier for c in found)
+
+
+def test_most_enumerated_edits_parse_and_each_can_be_written() -> None:
+    module = Module(FUNCTION)
+    unit = module.units[0]
+    parsed = total = 0
+    for candidate in enumerate_edits(module, unit, Scope.of(module, unit), tiers=(1, 2, 3, 4)):
+        total += 1
+        apply_edit(module, candidate.edit)
+        parsed += parses(module, unit, candidate.edit)
+    assert parsed > 0.97 * total
+
+
+def test_canonical_form_is_that_of_the_whole_sequences() -> None:
+    module = Module(FUNCTION)
+    unit = module.units[0]
+    texts = [leaf.text for leaf in module.leaves]
+    for candidate in enumerate_edits(module, unit, Scope.of(module, unit)):
+        edit = candidate.edit
+        after = [*texts[: edit.start], *edit.tokens, *texts[edit.end :]]
+        prefix = 0
+        while prefix < min(len(texts), len(after)) and texts[prefix] == after[prefix]:
+            prefix += 1
+        suffix = 0
+        while (
+            suffix < min(len(texts), len(after)) - prefix
+            and texts[-1 - suffix] == after[-1 - suffix]
+        ):
+            suffix += 1
+        expected = prefix, len(texts) - suffix, tuple(after[prefix : len(after) - suffix])
+        assert canonical(texts, edit) == expected
+
+
+def test_sampling_is_reproducible_and_breaks_code_that_still_parses() -> None:
+    module = Module(FUNCTION)
+    unit = module.units[0]
+    scope = Scope.of(module, unit)
+
+    def draw(seed: int) -> list:
+        rng = random.Random(seed)
+        return [sample_edit(module, unit, scope, rng, None) for _ in range(300)]
+
+    drawn = draw(1)
+    assert drawn == draw(1)
+    candidates = [candidate for candidate in drawn if candidate is not None]
+    assert len(candidates) > 280
+    assert len({candidate.operator for candidate in candidates}) > 30
+    good = 0
+    for candidate in candidates:
+        try:
+            ast.parse(apply_edit(module, candidate.edit))
+            good += 1
+        except (SyntaxError, EditError):
+            pass
+    assert good > 0.93 * len(candidates)
+
+
+def test_sampling_follows_the_weights() -> None:
+    module = Module(FUNCTION)
+    unit = module.units[0]
+    rng = random.Random(0)
+    scope = Scope.of(module, unit)
+    names = {sample_edit(module, unit, scope, rng, {"comparison": 1.0}).operator for _ in range(20)}
+    assert names == {"comparison"}
+    assert sample_edit(module, unit, scope, rng, {"no such operator": 1.0}) is None
+
+
+def test_scope_orders_names_and_counts_arguments() -> None:
+    module = Module(
+        b"LIMIT = 3\ndef g(a, b):\n    return a\n\ndef f(self, x):\n    y = g(x, 1)\n    self.z = y\n    return max(y, LIMIT)\n"
+    )
+    unit = next(unit for unit in module.units if unit.name == "f")
+    scope = Scope.of(module, unit, extra_literals=("7",), extra_names=("other",))
+    assert scope.locals == ("x", "y", "LIMIT")
+    assert scope.functions[:2] == ("g", "max")
+    assert scope.calls["g"] == (2,)
+    assert "z" in scope.own and "z" in scope.attributes
+    assert scope.literals == ("1",)
+    assert scope.mined == ("7",)
+    assert "other" in scope.names and scope.names[:3] == scope.locals

@@ -1,0 +1,88 @@
+"""The edit operators: one home, two users. Repair enumerates them, training breaks correct code with them.
+
+    for candidate in enumerate_edits(module, unit, Scope.of(module, unit)): ...
+    candidate = sample_edit(module, unit, scope, random.Random(0), None)
+
+Each operator carries (before, after) examples that are its tests.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
+
+from tools.source.edits import Edit
+from tools.source.leaves import Module, Unit
+from tools.source.operators import calls, conditions, copies, statements, swaps, values
+from tools.source.operators.base import REGISTRY, Candidate, Operator, canonical
+from tools.source.operators.scope import Scope
+from tools.source.operators.view import Item, view_of
+
+OPERATORS: tuple[Operator, ...] = tuple(REGISTRY)
+FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(operator.family for operator in OPERATORS))
+_TRIES = 4
+
+
+def enumerate_edits(
+    module: Module, unit: Unit, scope: Scope, tiers: Iterable[int] = (1, 2, 3)
+) -> Iterator[Candidate]:
+    """All edits of a unit: by tier, then by place, then by operator; no two have the same result, none is a no-op.
+
+    They are meant to parse, but not each does: `edits.parses` decides.
+    """
+    view = view_of(module, unit)
+    texts = view.texts
+    seen: set[tuple[int, int, tuple[str, ...]]] = set()
+    for tier in sorted(tiers):
+        places: list[tuple[int, int, int, Operator, Item]] = []
+        for rank, operator in enumerate(OPERATORS):
+            if operator.tier == tier:
+                for anchor in operator.anchors:
+                    for number, item in enumerate(view.all(anchor)):
+                        places.append((item.start, rank, number, operator, item))
+        places.sort(key=lambda place: place[:3])
+        for _, _, _, operator, item in places:
+            for edit in operator.changes(view, scope, item):
+                key = canonical(texts, edit)
+                if key not in seen:
+                    seen.add(key)
+                    yield Candidate(edit, operator.name, operator.family, tier)
+
+
+def sample_edit(
+    module: Module, unit: Unit, scope: Scope, rng: random.Random,
+    weights: Mapping[str, float] | None = None,
+) -> Candidate | None:  # fmt: skip
+    """One random edit of a unit: an operator by weight, one of the items it applies to, one of its edits there.
+
+    weights: operator name -> weight (operators that are not named have none); None for the operators' own. Returns None
+    when a few draws met operators that do not apply.
+    """
+    view = view_of(module, unit)
+    usable = [
+        operator for operator in OPERATORS if any(view.all(anchor) for anchor in operator.anchors)
+    ]
+    cumulative = list(accumulate(
+        operator.weight if weights is None else weights.get(operator.name, 0.0) for operator in usable
+    ))  # fmt: skip
+    if not cumulative or cumulative[-1] <= 0:
+        return None
+    for _ in range(_TRIES):
+        operator = rng.choices(usable, cum_weights=cumulative)[0]
+        sizes = [len(view.all(anchor)) for anchor in operator.anchors]
+        total = sum(sizes)
+        for _ in range(_TRIES):
+            at = rng.randrange(total)
+            for anchor, size in zip(operator.anchors, sizes, strict=True):
+                if at < size:
+                    edits: list[Edit] = list(operator.changes(view, scope, view.all(anchor)[at]))
+                    break
+                at -= size
+            if edits:
+                return Candidate(rng.choice(edits), operator.name, operator.family, operator.tier)
+    return None
+
+
+__all__ = ["FAMILIES", "OPERATORS", "Candidate", "Operator", "Scope", "calls", "canonical", "conditions",
+           "copies", "enumerate_edits", "sample_edit", "statements", "swaps", "values"]  # fmt: skip
