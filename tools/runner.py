@@ -19,6 +19,7 @@ from tools.dispatch import Dispatcher
 from tools.spectrum import Spectrum
 from tools.tasks import Task
 from tools.verdicts import (
+    WORKER_LIMITS,
     CollectionError,
     Failure,
     Frame,
@@ -38,7 +39,6 @@ __all__ = [
 Key = TypeVar("Key", bound=Hashable)
 Files = Mapping[str, bytes]
 REPEATED = 50  # failing tests that are run a second time after the baseline
-WORKER_LIMITS = ("memory_bytes", "file_bytes", "disk_bytes", "processes", "open_files")
 
 
 class Runner:

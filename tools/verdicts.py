@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from tools.spectrum import Spectrum
 
 
+# The fields of Limits that the worker's processes are bound by.
+WORKER_LIMITS = ("memory_bytes", "file_bytes", "disk_bytes", "processes", "open_files")
+
+
 class Outcome(enum.StrEnum):
     """How a test, or a candidate over several tests, ended."""
 
@@ -47,7 +51,7 @@ class Limits:
     memory_bytes: int = 2 << 30  # address space beyond what the collected suite has
     file_bytes: int = 64 << 20
     disk_bytes: int = 256 << 20  # the private temporary folder as a whole
-    processes: int = 256
+    processes: int = 256  # beyond the 300 or so that the kernel keeps out of its count
     open_files: int = 1024
 
 

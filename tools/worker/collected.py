@@ -90,7 +90,7 @@ class Collected:
                 lines = observe.Lines(self.tree)
                 if not lines.start():
                     lines = None
-        fresh.confine_child(settings, self.guards, folder, request["cpu_total"], opened)
+        confine.restrict_candidate(settings, self.guards, folder, request["cpu_total"], opened)
         runs.private_capture(config)
         runs.private_temporary(config, folder)
         try:

@@ -45,9 +45,7 @@ def mount(source, target, kind, flags, data=None):
     """mount(2). Raises GuardError."""
     arguments = [text if text is None else os.fsencode(text) for text in (source, target, kind)]
     _check(
-        _libc.mount(
-            *arguments, ctypes.c_ulong(flags), None if data is None else os.fsencode(data)
-        ),
+        _libc.mount(*arguments, ctypes.c_ulong(flags), None if data is None else os.fsencode(data)),
         "mount %s" % target,
     )
 
@@ -80,12 +78,14 @@ _FLAGS = {
 
 
 def _map_identity(pid):
-    """Writes the id maps of process `pid`: all ids for root, else only its own."""
+    """Writes the id maps of process `pid`: all ids there are for root, else only its own."""
     uid, gid = os.getuid(), os.getgid()
     maps = []
     if uid == 0:
-        maps.append(("uid_map", "0 0 4294967295"))
-        maps.append(("gid_map", "0 0 4294967295"))
+        for name in ("uid_map", "gid_map"):
+            with open("/proc/self/" + name) as handle:
+                ranges = [line.split() for line in handle]
+            maps.append((name, "\n".join("%s %s %s" % (a, a, n) for a, _, n in ranges) + "\n"))
     else:
         maps.append(("setgroups", "deny"))
         maps.append(("uid_map", "%d %d 1" % (uid, uid)))
@@ -247,7 +247,9 @@ def has_submounts(root):
 # ---------------------------------------------------------------- Landlock
 
 _WRITE_RIGHTS = (1, 4, 5, 6, 7, 8, 9, 10, 11, 12)  # write_file, remove_*, make_*
-_FILE_RIGHTS = (1 << 1) | (1 << 14) | (1 << 15)  # what makes sense on a file: write, truncate, ioctl
+_FILE_RIGHTS = (
+    (1 << 1) | (1 << 14) | (1 << 15)
+)  # what makes sense on a file: write, truncate, ioctl
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/ptmx", "/dev/pts", "/dev/shm")
 
 
@@ -367,6 +369,60 @@ def set_limits(limits, cpu_seconds):
     bound("RLIMIT_CPU", int(cpu_seconds) + 1)
     if os.getuid() != 0:
         bound("RLIMIT_NPROC", 4096)
+
+
+def restrict_candidate(settings, guards, folder, cpu_seconds, writable=()):
+    """Puts all guards on in a candidate's child. `guards`: what is in place around it.
+
+    `folder` and `writable` are where it may write. Raises GuardError.
+    """
+    set_limits(settings["limits"], cpu_seconds)
+    if not LINUX:
+        return
+    landlock = guards["landlock"]
+    if "pid" in guards["active"] and not (landlock and landlock.scoped):
+        private_processes()
+    become_subreaper()
+    if landlock is not None:
+        landlock.restrict([folder] + settings["writable"] + list(writable))
+    else:
+        no_new_privileges()
+    if "mount" in guards["active"]:
+        drop_capabilities()
+
+
+def private_processes():
+    """Goes on in a PID namespace of its own, where Landlock cannot keep signals inside.
+
+    Two processes stay behind: this one, which ends as the candidate does, and the namespace's
+    first, since a first process would not get the signals that it has no handler for.
+    """
+    _check(_libc.unshare(CLONE_NEWPID), "unshare pid")
+    outer = os.fork()
+    if outer:
+        _end_like(os.waitpid(outer, 0)[1])
+    die_with_parent()
+    inner = os.fork()
+    if inner:
+        while True:
+            pid, status = os.waitpid(-1, 0)
+            if pid == inner:
+                # As the first process it cannot die by a signal: pass it on as a number.
+                os._exit(
+                    os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+                )
+    die_with_parent()
+
+
+def _end_like(status):
+    code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+    if code > 128:
+        try:
+            signal.signal(code - 128, signal.SIG_DFL)
+        except (OSError, ValueError):
+            pass
+        os.kill(os.getpid(), code - 128)
+    os._exit(code)
 
 
 def children_of(pid):

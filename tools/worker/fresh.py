@@ -12,20 +12,6 @@ runs = sys.modules["_trm_worker_session"]
 swap = sys.modules["_trm_worker_swap"]
 
 
-def confine_child(settings, guards, folder, cpu_seconds, writable=()):
-    """Puts the guards on in a candidate's child. `guards`: what is in place around it."""
-    confine.set_limits(settings["limits"], cpu_seconds)
-    if not confine.LINUX:
-        return
-    confine.become_subreaper()
-    if guards["landlock"] is not None:
-        guards["landlock"].restrict([folder] + settings["writable"] + list(writable))
-    else:
-        confine.no_new_privileges()
-    if "mount" in guards["active"]:
-        confine.drop_capabilities()
-
-
 def open_root(settings, folder):
     """A private writable view of the project; False where that cannot be had."""
     if not settings["overlay"]:
@@ -113,7 +99,7 @@ class Zygote:
             return put(b"N", "the tests start programs or read sources; no private mounts here")
         else:
             InMemory({os.path.realpath(path): data for path, data in files.items()})
-        confine_child(self.settings, self.guards, folder, request["cpu_total"], opened)
+        confine.restrict_candidate(self.settings, self.guards, folder, request["cpu_total"], opened)
         for name in ("TMPDIR", "TEMP", "TMP"):
             os.environ[name] = folder
         if request["plain"]:

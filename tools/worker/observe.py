@@ -43,12 +43,30 @@ class Tree:
 
 
 class RanCode:
-    """Records every code object of the project that starts to run (import and collection)."""
+    """Records every code object of the project that starts to run (import and collection).
+
+    Recording begins when the first of the project's modules is executed: what plugins import
+    before is not slowed down.
+    """
 
     def __init__(self, tree):
-        self.tree, self.codes, self._tool = tree, set(), None
+        self.tree, self.codes = tree, set()
+        self._tool, self._waiting, self._on = None, False, False
 
     def start(self):
+        self._waiting = True
+        sys.addaudithook(self._executed)
+
+    def _executed(self, event, arguments):
+        if self._waiting and event == "exec":
+            code = arguments[0]
+            if self.tree.relative(getattr(code, "co_filename", "")) is not None:
+                self._waiting = False
+                self.codes.add(code)
+                self._record()
+
+    def _record(self):
+        self._on = True
         if MONITORING is not None:
             for tool in (4, 3, 5, 2):
                 if MONITORING.get_tool(tool) is None:
@@ -60,28 +78,29 @@ class RanCode:
             MONITORING.set_events(tool, events.PY_START | events.PY_RESUME)
             self._tool = tool
         else:
-            sys.setprofile(self._profile)
-            threading.setprofile(self._profile)
+            # A tracer that wants no lines is called per call only; a profiler also for C calls.
+            sys.settrace(self._call)
+            threading.settrace(self._call)
 
     def stop(self):
+        self._waiting = False
         if self._tool is not None:
             MONITORING.set_events(self._tool, 0)
             MONITORING.free_tool_id(self._tool)
             self._tool = None
-        elif MONITORING is None:
-            sys.setprofile(None)
-            threading.setprofile(None)
+        elif self._on:
+            sys.settrace(None)
+            threading.settrace(None)
 
     def _started(self, code, offset):
         if self.tree.relative(code.co_filename) is not None:
             self.codes.add(code)
         return MONITORING.DISABLE
 
-    def _profile(self, frame, event, argument):
-        if event == "call":
-            code = frame.f_code
-            if self.tree.relative(code.co_filename) is not None:
-                self.codes.add(code)
+    def _call(self, frame, event, argument):
+        code = frame.f_code
+        if self.tree.relative(code.co_filename) is not None:
+            self.codes.add(code)
 
 
 class Lines:
@@ -293,9 +312,9 @@ def suggestions(error, frame):
                     thing = value
                     break
         if thing is not None:
-            data["type"] = thing.__name__ if isinstance(thing, types.ModuleType) else type(
-                thing
-            ).__name__
+            data["type"] = (
+                thing.__name__ if isinstance(thing, types.ModuleType) else type(thing).__name__
+            )
             names = [name for name in _safe_names(thing) if not name.startswith("__")]
             data["attributes"] = names[:200]
     elif isinstance(error, ImportError):

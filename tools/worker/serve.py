@@ -22,7 +22,6 @@ FINAL = (b"D", b"I", b"N", b"X")  # after one of these nothing more is expected 
 WATCH_MS = 200  # how often children are looked at that said nothing
 
 
-
 def write_frame(fd, job, kind, data):
     body = kind + json.dumps(data, separators=(",", ":")).encode("ascii")
     write_all(fd, HEADER.pack(len(body), job) + body)
@@ -50,7 +49,9 @@ class Frames:
             if len(self.buffer) - at - 8 < size:
                 break
             start = at + 8
-            found.append((job, self.buffer[start : start + 1], self.buffer[start + 1 : start + size]))
+            found.append(
+                (job, self.buffer[start : start + 1], self.buffer[start + 1 : start + size])
+            )
             at = start + size
         if at:
             self.buffer = self.buffer[at:]

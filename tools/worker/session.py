@@ -155,8 +155,12 @@ def run_pytest(args, plugin):
     except UsageError as error:
         plugin.errors.append(
             {
-                "path": "", "exception": "UsageError", "message": "; ".join(map(str, error.args)),
-                "line": None, "missing_module": None, "collecting": "",
+                "path": "",
+                "exception": "UsageError",
+                "message": "; ".join(map(str, error.args)),
+                "line": None,
+                "missing_module": None,
+                "collecting": "",
             }  # fmt: skip
         )
         return 4
