@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import ast
 import itertools
-import keyword
-import re
 import warnings
 from dataclasses import dataclass
 
 from tools.source.leaves import DEDENT, INDENT, LAYOUT, NEWLINE, Leaf, Module, Unit
-
-
-class EditError(ValueError):
-    """The edit does not fit the file: out of range, or it leaves the block structure unbalanced."""
+from tools.source.writer import (
+    CLOSERS,
+    OPENERS,
+    EditError,
+    Writer,
+    blank_between,
+    is_blank,
+    is_operand_end,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,166 +64,6 @@ class Splice:
         return Splice(self.start, self.start + len(self.text), data[self.start : self.end])
 
 
-_NO_SPACE_AFTER = frozenset({"(", "[", "{", ".", "~"})
-_NO_SPACE_BEFORE = frozenset({")", "]", "}", ",", ":", ";"})
-_SIGNS = frozenset({"-", "+", "*", "**", "~"})
-_OPENERS = {"(": ")", "[": "]", "{": "}"}
-_CLOSERS = frozenset(_OPENERS.values())
-_CONSTANTS = frozenset({"None", "True", "False", "..."})
-_F_STRING_START = re.compile(r"(?i:[frt]*[ft][frt]*)(\"\"\"|\'\'\'|\"|\')")
-_CONTINUATION = re.compile(r"\\\r?\n")
-
-
-def _is_operand_end(token: str) -> bool:
-    """Whether a sign after `token` is binary: it follows a name, a literal or a closing bracket."""
-    if token in _CLOSERS or token in _CONSTANTS:
-        return True
-    return (
-        bool(token)
-        and (token[0].isalnum() or token[0] in "_\"'.")
-        and token != "."
-        and not keyword.iskeyword(token)
-    )
-
-
-def _blank_between(earlier: str, before: str, token: str, brackets: list[str]) -> str:
-    """PEP 8's blank ("" or " ") between `before` and `token`, of which the first follows `earlier` on its line.
-
-    `brackets` are those open between the two, "string_start" standing for the text of an f-string.
-    """
-    inner = brackets[-1] if brackets else ""
-    if not before or inner == "string_start":
-        return ""
-    if before in _SIGNS and not _is_operand_end(earlier):
-        return " " if token in ("*", "**") else ""  # a unary sign
-    if before == "@" and not earlier:
-        return ""  # a decorator
-    if before in _NO_SPACE_AFTER:
-        return " " if token == "import" else ""
-    if token == ".":
-        return (
-            " "
-            if before[0].isdigit() or (keyword.iskeyword(before) and before not in _CONSTANTS)
-            else ""
-        )
-    if (
-        (token[0] == "!" and token != "!=")
-        or token in _NO_SPACE_BEFORE
-        or (token[0] == ":" and token != ":=")
-    ):
-        return ""
-    if before == ":" and inner == "[":
-        return ""
-    if inner == "(" and "=" in (before, token):
-        return ""
-    if token in ("(", "["):
-        callee = _is_operand_end(before) and before not in _CONSTANTS
-        return "" if callee else " "
-    return " "
-
-
-class _Text:
-    """The written text of an edit, with what is needed to write the next token.
-
-    indents: the stack of indentation strings; brackets: those open; previous and earlier: the last two tokens on the
-    line ("" if there is none); is_open: whether the line has a token.
-    """
-
-    def __init__(self, module: Module, edit: Edit) -> None:
-        leaves = module.leaves
-        self.newline = module.newline
-        self.unit = module.indent_unit
-        before = leaves[edit.start - 1] if edit.start else None
-        self.indents = list(
-            before.indents if before else leaves[0].indents[:1] if leaves else ("",)
-        )
-        self.is_open = before is not None and not before.is_layout
-        self.previous = before.text if before is not None and self.is_open else ""
-        second = leaves[edit.start - 2] if edit.start >= 2 else None
-        self.earlier = (
-            second.text if self.is_open and second is not None and not second.is_layout else ""
-        )
-        self.brackets = list(module.depths[edit.start]) if edit.start < len(leaves) else []
-        self.parts: list[str] = []
-        # What the replaced leaves had between them is used again where the same two tokens meet.
-        self.gaps: dict[tuple[str, str], list[str]] = {}
-        self.units: list[str] = []
-        for index in range(edit.start, edit.end):
-            leaf = leaves[index]
-            if leaf.kind == INDENT:
-                outer = leaf.indents[-2]
-                if leaf.indents[-1].startswith(outer):
-                    self.units.append(leaf.indents[-1][len(outer) :])
-            elif index > edit.start and not leaves[index - 1].is_layout:
-                gap = module.source[leaves[index - 1].end : leaf.start].decode()
-                self.gaps.setdefault((leaves[index - 1].text, leaf.text), []).append(gap)
-
-    def blank_before(self, token: str) -> str:
-        """PEP 8's blank before `token` if it came next."""
-        if token in _CLOSERS:
-            return ""
-        return _blank_between(self.earlier, self.previous, token, self.brackets)
-
-    def _gap(self, token: str) -> str | None:
-        found = self.gaps.get((self.previous, token))
-        if not found:
-            return None
-        multiline = "\n" in found[0] or "\r" in found[0] or "#" in found[0]
-        if multiline and not self.brackets and token != NEWLINE:
-            return None
-        return found.pop(0)
-
-    def write(self, token: str, lead: str | None = None) -> None:
-        """Append a token. `lead` is what comes before it, if that is known.
-
-        Raises:
-          EditError: layout tokens out of place.
-        """
-        if token == NEWLINE:
-            if not self.is_open:
-                raise EditError("the edit writes an empty line")
-            self.parts += [self._gap(token) or "", self.newline]
-            self.is_open, self.previous, self.earlier = False, "", ""
-            return
-        if token in (INDENT, DEDENT):
-            if self.is_open:
-                raise EditError("the edit changes the indentation in the middle of a line")
-            if token == DEDENT and len(self.indents) == 1:
-                raise EditError("DEDENT below the first column")
-            if token == INDENT:
-                self.indents.append(
-                    self.indents[-1] + (self.units.pop(0) if self.units else self.unit)
-                )
-            else:
-                self.indents.pop()
-            return
-        if lead is None:
-            if not self.is_open:
-                lead = self.indents[-1]
-            else:
-                lead = self._gap(token)
-                lead = self.blank_before(token) if lead is None else lead
-        self.parts += [lead, token]
-        self.is_open = True
-        self.earlier, self.previous = self.previous, token
-        self._nest(token)
-
-    def _nest(self, token: str) -> None:
-        inner = self.brackets[-1] if self.brackets else ""
-        if token in _CLOSERS:
-            if self.brackets:
-                self.brackets.pop()
-        elif token in _OPENERS:
-            self.brackets.append(token)
-        elif inner == "string_start" and token in ('"', "'", '"""', "'''"):
-            self.brackets.pop()
-        elif inner != "string_start" and _F_STRING_START.fullmatch(token):
-            self.brackets.append("string_start")
-
-    def __str__(self) -> str:
-        return "".join(self.parts)
-
-
 class _Fitter:
     """Finds the bytes that an edit replaces and the text that goes there.
 
@@ -235,7 +78,7 @@ class _Fitter:
         self.after = leaves[edit.end] if edit.end < len(leaves) else None
         self.first = leaves[edit.start] if edit.start < edit.end else None
         self.last = leaves[edit.end - 1] if edit.start < edit.end else None
-        self.text = _Text(module, edit)
+        self.text = Writer(module, edit.start, edit.end)
         self.starts_open = self.text.is_open
 
     def splice(self) -> Splice:
@@ -276,7 +119,7 @@ class _Fitter:
         if after is None or (after.is_layout and after.kind != NEWLINE):
             raise EditError("the edit leaves a line without its end")
         if after.kind == NEWLINE:
-            begin = before.end if _is_blank(left) else first.start
+            begin = before.end if is_blank(left) else first.start
             return Splice(begin, last.end, b"")
         right = self._bytes(last.end, after.start)
         kept = (left if "\n" in left else "") + (
@@ -286,7 +129,7 @@ class _Fitter:
             if "#" in right:
                 raise EditError("the edit joins lines that have a comment between them")
             kept = left if "\n" in left else ""
-        if not kept or (_is_blank(kept) and after.text in _CLOSERS and before.text in _OPENERS):
+        if not kept or (is_blank(kept) and after.text in CLOSERS and before.text in OPENERS):
             kept = self.text.blank_before(after.text)
         return Splice(before.end, after.start, kept.encode("utf-8"))
 
@@ -327,7 +170,7 @@ class _Fitter:
         if first is not None:
             gap = self._bytes(before.end, first.start)
             if tokens[0] in LAYOUT:
-                begin = before.end if _is_blank(gap) and first.kind != NEWLINE else first.start
+                begin = before.end if is_blank(gap) and first.kind != NEWLINE else first.start
             elif first.is_layout:  # a trailing comment is replaced with the line's end
                 lead = None
             else:
@@ -347,16 +190,16 @@ class _Fitter:
         """Whether tokens inserted where a line is broken go to the later part."""
         assert self.before is not None
         head, tail = self.edit.tokens[0], self.edit.tokens[-1]
-        if tail == "," or tail in _OPENERS or not _is_operand_end(tail):
+        if tail == "," or tail in OPENERS or not is_operand_end(tail):
             return True
-        if head in (",", ".") or (head in _OPENERS and _is_operand_end(self.before.text)):
+        if head in (",", ".") or (head in OPENERS and is_operand_end(self.before.text)):
             return False
-        return not _is_operand_end(self.before.text)
+        return not is_operand_end(self.before.text)
 
     def _fit(self, gap: str, old: str, new: str) -> str:
         """The file's gap before `old`, as it should be before `new`."""
         wanted = self.text.blank_before(new)
-        if not _is_blank(gap) or "\n" in gap:
+        if not is_blank(gap) or "\n" in gap:
             return gap
         return wanted if gap == self.text.blank_before(old) or not gap else gap
 
@@ -392,9 +235,9 @@ class _Fitter:
             gap = ""
             text.parts.append(text.blank_before(after.text))
             return after.start
-        if not _is_blank(gap) or "\n" in gap:
+        if not is_blank(gap) or "\n" in gap:
             return last.end
-        old = _blank_between(
+        old = blank_between(
             self._before_last(), last.text, after.text, self._brackets_before(after)
         )
         wanted = text.blank_before(after.text)
@@ -407,12 +250,7 @@ class _Fitter:
 
     def _brackets_before(self, leaf: Leaf) -> list[str]:
         brackets = list(self.module.depths[self.edit.end])
-        return brackets[:-1] if leaf.text in _CLOSERS else brackets
-
-
-def _is_blank(gap: str) -> bool:
-    """Whether the gap has no comment: blanks and continuations only."""
-    return not _CONTINUATION.sub("", gap).strip()
+        return brackets[:-1] if leaf.text in CLOSERS else brackets
 
 
 def splice(module: Module, edit: Edit) -> Splice:
