@@ -22,7 +22,7 @@ from agent.errors import AgentError, TestsCannotRun, UsageError
 from agent.evalsets import DEFAULT_VISIBLE, Problem, load, write_files
 from agent.events import CandidateTried, Finished, PatchFound
 from tools.runner import Runner
-from tools.source.leaves import Module
+from tools.source.leaves import NEWLINE, Module
 from tools.verdicts import RunnerError
 from tools.workspace import is_test_name
 
@@ -176,14 +176,16 @@ def _texts(source: bytes) -> list[str]:
     """Leaf texts without the statements that are only a string: QuixBugs' versions differ in their docstrings."""
     leaves = Module(source).leaves
     texts: list[str] = []
-    for index, leaf in enumerate(leaves):
-        alone = leaf.kind == "string" and leaf.parent in ("expression_statement", "module", "block")
-        after_text = alone and index + 1 < len(leaves) and leaves[index + 1].is_layout
-        if not (after_text and (index == 0 or leaves[index - 1].is_layout)):
-            texts.append(leaf.text)
-    return [
-        t for i, t in enumerate(texts) if not (t == "<NEWLINE>" and (i == 0 or texts[i - 1] == t))
-    ]
+    begins, index = True, 0
+    while index < len(leaves):
+        leaf = leaves[index]
+        if begins and leaf.kind == "string" and index + 1 < len(leaves) and leaves[index + 1].kind == NEWLINE:
+            index += 2
+            continue
+        texts.append(leaf.text)
+        begins = leaf.is_layout
+        index += 1
+    return texts
 
 
 def _inner(left: list[str], right: list[str]) -> tuple[list[str], list[str]]:

@@ -163,7 +163,7 @@ class Bisection:
                 break
             if last - 1 - first < found[1] - found[0]:
                 found = (first, last - 1)
-        return (*found, min(1.0, sums[found[1] + 1] - sums[found[0]]))
+        return found[0], found[1], min(1.0, sums[found[1] + 1] - sums[found[0]])
 
     def is_done(self, mass: float = 0.95) -> bool:
         """Whether one item holds at least `mass`."""
@@ -178,7 +178,8 @@ def bisect(
 ) -> Generator[Probe, None, Bisection]:
     """Ask `oracle` until one item holds `mass`, nothing is left to ask, or `max_probes` were asked.
 
-    oracle: item -> whether it is bad, None if it cannot be judged. Yields every probe; returns the search, whose `interval()` has more than one item where skipped ones stand between.
+    oracle: item -> whether it is bad, None if it cannot be judged. Yields every probe; returns the search, whose `interval()`
+    has more than one item where skipped ones stand between.
     """
     while not search.is_done(mass) and (max_probes is None or search.probes < max_probes):
         item = search.next()

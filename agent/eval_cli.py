@@ -1,0 +1,60 @@
+"""The commands around evidence: eval and bisect. Thin: options into one call, its results into lines."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.errors import UsageError
+
+
+def evaluate(
+    name: Annotated[str, typer.Argument(metavar="SET", help="quixbugs, humanevalfix, or a folder of problems.")],
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="PATH", help="Your copy of the set.")
+    ] = None,
+    rank: Annotated[str, typer.Option(metavar="R[,R...]", help="trm, untrained, ochiai, random.")] = "trm",
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N problems.")] = None,
+    visible: Annotated[
+        str | None, typer.Option(metavar="V", help="Tests that the agent sees: half, full, examples.")
+    ] = None,
+    max_seconds: Annotated[float, typer.Option(metavar="S", help="Wall time a problem.")] = 60.0,
+    max_candidates: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Candidates a problem. [no limit]")
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", metavar="F", help="JSON lines; what is in F already is not run again.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Problems at once.")] = 1,
+    checkpoint: Annotated[str, typer.Option(metavar="P", help="Weights other than the shipped ones.")] = "",
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of all randomness.")] = 0,
+    python: Annotated[str, typer.Option("--python", metavar="P", help="Interpreter of the tests. [this one]")] = "",
+    check: Annotated[bool, typer.Option("--check", help="Test the problems themselves; nothing is repaired.")] = False,
+) -> None:
+    """Run the real fix on each problem of SET; hidden tests decide. The table goes to stdout."""
+    if json is not None and not json.absolute().parent.is_dir():
+        raise UsageError(f"--json {json}: no such folder", "make it first")
+    from agent import evaluate as evaluation
+
+    if check:
+        problems = evaluation.load(name, data, visible)[:limit]
+        odd = 0
+        for line in evaluation.check(problems, python):
+            print(line, flush=True)
+            odd += 1
+        print(f"{len(problems)} problems, {odd} remarks", file=sys.stderr)
+        raise typer.Exit(1 if odd else 0)
+    from agent.evalreport import table
+
+    settings = evaluation.EvalSettings(max_seconds=max_seconds, max_candidates=max_candidates, checkpoint=checkpoint,
+                                       seed=seed, python=python)  # fmt: skip
+    results = evaluation.run_eval(name, data, tuple(rank.split(",")), limit, visible, json, jobs, settings)
+    print(table(results))
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Register this module's commands."""
+    app.command("eval")(evaluate)
