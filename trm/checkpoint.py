@@ -56,7 +56,7 @@ def save_weights(
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {name: np.ascontiguousarray(value.astype(ml_dtypes.bfloat16))
+    arrays = {name: value.astype(ml_dtypes.bfloat16, order="C")
               for name, value in _flatten(params).items()}  # fmt: skip
     partial = folder / (WEIGHTS + ".partial")
     save_file(arrays, str(partial), metadata={"format": str(FORMAT)})

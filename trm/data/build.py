@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tools.source.leaves import Module, SourceError
 from trm.data import functions as fn
-from trm.data.corrupt import example
+from trm.data.corrupt import WEIGHTS, example
 from trm.data.decontaminate import Blocklist
 from trm.data.pipeline import ShardWriter
 from trm.data.sources import is_excluded, is_test_path, load_sources
@@ -191,7 +191,7 @@ def _make_shard(
         if not module.units or module.units[0].kind != "function":
             continue
         tried += 1
-        made = example(vocab, function, module, rng, None, longest=longest,
+        made = example(vocab, function, module, rng, WEIGHTS, longest=longest,
                        multi=0.0 if single else 0.65, no_bug=0.0 if single else 0.05)  # fmt: skip
         if made is None:
             continue

@@ -14,10 +14,22 @@ from dataclasses import dataclass
 from tools.source.edits import Edit, EditError, splice
 from tools.source.leaves import DEDENT, INDENT, Leaf, Module, SourceError
 from tools.source.minimal import minimal
-from tools.source.operators import Candidate, Scope, sample_edit
+from tools.source.operators import OPERATORS, Candidate, Scope, sample_edit
 from trm.data.functions import Function
 from trm.encode import Encoded, Execution, Target, encode, target_of
 from trm.vocab import Vocab
+
+
+# How much more (or less) often than by the operators' own weights a kind is drawn for training: slips of one token are the
+# commonest of real bugs but apply to few places of a function; lost statements apply everywhere and are seldom recoverable.
+_EMPHASIS = {
+    "comparison": 4, "arithmetic": 3, "boolean_swap": 3, "augmented": 2, "constant": 2.5, "truth": 2, "sign": 1.5,
+    "name": 1.6, "function": 3, "builtin": 2.5, "method": 1.5, "slice_bound": 3, "offset_delete": 3, "offset_insert": 0.8,
+    "operand_delete": 3, "comparison_delete": 2, "swap_operands": 2, "swap_arguments": 1.5, "negate": 1.3,
+    "statement_delete": 0.5, "extra_statement": 0.5, "extra_suffix": 0.6, "extra_wrap": 0.7, "statement_insert": 0.7,
+    "return_change": 0.6, "decorator_change": 0.2, "splat": 0.5, "qualify": 0.5, "await_change": 0.3,
+}  # fmt: skip
+WEIGHTS = {op.name: op.weight * _EMPHASIS.get(op.name, 1.0) for op in OPERATORS}
 
 
 @dataclass(frozen=True)
