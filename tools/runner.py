@@ -308,6 +308,7 @@ class Runner:
             results=answer.results, failures=answer.failures, collection_errors=errors
         )
         run.seconds = time.perf_counter() - began
+        run.cpu = (answer.end or {}).get("cpu", 0.0)
         if answer.done is None:
             run.exit_code = -1
             run.notes.append("pytest did not finish: " + (answer.broken or answer.ending()))

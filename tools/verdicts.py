@@ -124,6 +124,7 @@ class SuiteRun:
     python_version: str = ""
     flaky: list[str] = field(default_factory=list)  # failing tests that passed when run again
     exit_code: int | None = None  # of a plain pytest process
+    cpu: float = 0.0  # CPU seconds of that process
 
     @property
     def failing(self) -> list[str]:

@@ -61,8 +61,22 @@ class Collected:
         serve.write_frame(self.fds[1], 0, b"H", self.hello(0, runs.described_items(session)))
         gc.collect()
         gc.freeze()
-        serve.Server(self.fds[0], self.fds[1], self.settings, self.body).run()
+        serve.Server(
+            self.fds[0], self.fds[1], self.settings, self.body, prepare=self.prepare
+        ).run()
         os._exit(0)
+
+    def prepare(self, request):
+        """Does once in the parent what every child would do again."""
+        for path, text in request["files"].items():
+            if path in self.modules:
+                try:
+                    source = self.source(path)
+                    found = source.changed_block(text.encode("latin-1").decode("utf-8"))
+                    if found is not None:
+                        source.block_code(found[0])
+                except (swap.Inexact, UnicodeDecodeError):
+                    pass  # the child says so
 
     def path_of(self, module):
         name = getattr(module, "__file__", None)

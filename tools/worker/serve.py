@@ -82,10 +82,13 @@ class Job:
 class Server:
     """Runs requests in forked children, `jobs` at once, until its input closes."""
 
-    def __init__(self, fd_in, fd_out, settings, body, keep=()):
-        """`body(request, put, folder)` runs in the child; `keep`: children that are not jobs."""
+    def __init__(self, fd_in, fd_out, settings, body, keep=(), prepare=None):
+        """`body(request, put, folder)` runs in the child, `prepare(request)` before the fork.
+
+        `keep`: children that are not jobs.
+        """
         self.inp, self.out, self.settings = Frames(fd_in), fd_out, settings
-        self.body, self.keep = body, set(keep)
+        self.body, self.keep, self.prepare = body, set(keep), prepare
         self.queue, self.jobs = [], {}
         self.poll = select.poll()
         self.poll.register(fd_in, select.POLLIN)
@@ -131,6 +134,8 @@ class Server:
         return still_open
 
     def start(self, number, request):
+        if self.prepare is not None:
+            self.prepare(request)
         folder = os.path.join(self.settings["scratch"], "c%d" % number)
         os.mkdir(folder, 0o700)
         reader, writer = os.pipe()

@@ -1,0 +1,287 @@
+"""The runner on the fixture repos: baseline, verdicts, limits, broken suites, dead workers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tools.runner import Limits, Outcome, Runner, RunnerError
+
+REPOS = Path(__file__).parent.parent / "fixtures" / "repos"
+INTERPRETERS = [
+    path
+    for version in ("3.8", "3.9", "3.10", "3.12", "3.13", "3.14")
+    for path in [os.environ.get(f"TRM_PYTHON_{version.replace('.', '_')}")]
+    if path
+]
+
+
+@pytest.fixture(autouse=True)
+def lean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Callable[[str], Path]:
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(REPOS / name, tmp_path / name))
+
+    return copy
+
+
+def changed(root: Path, path: str, old: str, new: str) -> dict[str, bytes]:
+    text = (root / path).read_text()
+    assert text.count(old) == 1
+    return {path: text.replace(old, new).encode()}
+
+
+# name, failing tests, path, old, new: the edit that repairs it
+REPAIRS = [
+    ("flat", 1, "bank/account.py", "amount >= self.balance", "amount > self.balance"),
+    ("src_layout", 1, "src/shapes/area.py", "width + height", "width * height"),
+    ("single", 1, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)"),
+    ("unittest_style", 1, "cart/__init__.py", "sum(price for", "sum(price * count for"),
+    ("own_packages", 1, "agent/__init__.py", "+ 2", "+ 1"),
+    ("recursion", 1, "tree.py", "depth(tree) for", "depth(branch) for"),
+    ("killer", 2, "service.py", "* 3", "* 2"),
+    ("import_time", 2, "units/__init__.py", '"km": 100.0', '"km": 1000.0'),
+]
+
+
+@pytest.mark.parametrize(("name", "failing", "path", "old", "new"), REPAIRS)
+def test_repairs_are_recognized(name, failing, path, old, new, repo) -> None:
+    root = repo(name)
+    before = {file: file.read_bytes() for file in root.rglob("*") if file.is_file()}
+    with Runner(root, sys.executable) as runner:
+        run = runner.baseline()
+        if name == "own_packages":
+            assert [r.exception for r in run.results if r.exception] == ["AssertionError"]
+        if name != "import_time":
+            assert len(run.failing) == failing, run.results
+        files = changed(root, path, old, new)
+        fixed = [test for test in run.failing if "test_stop" not in test]
+        verdict = runner.validate(files, fixed)
+        assert verdict.passed, verdict
+        assert not runner.validate({path: (root / path).read_bytes()}, fixed).passed
+        after = runner.confirm(files, fixed)
+        assert after.green and after.exit_code == 0
+    assert {file: file.read_bytes() for file in root.rglob("*") if file.is_file()} == before
+
+
+def test_the_failure_is_described(repo) -> None:
+    root = repo("src_layout")
+    with Runner(root, sys.executable) as runner:
+        run = runner.baseline()
+        failure = run.failures[0]
+        assert (failure.exception, failure.operator) == ("AssertionError", "==")
+        assert (failure.actual, failure.expected) == ("7", "12")
+        assert failure.test_line == "assert shapes.rectangle(3 * unit, 4 * unit) == 12"
+        assert failure.frames[-1].path == "tests/test_area.py"
+        assert failure.frames[-1].names == {"unit": "1"}
+        files = changed(root, "src/shapes/area.py", "width + height", "width + heigth")
+        verdict = runner.validate(files, run.failing, want_failure=True)
+        assert verdict.failure is not None and verdict.failure.exception == "NameError"
+        hints = verdict.failure.suggestions_data
+        assert hints["name"] == "heigth" and "height" in hints["locals"]
+
+
+def test_unittest_comparisons_have_both_sides(repo) -> None:
+    with Runner(repo("unittest_style"), sys.executable) as runner:
+        failure = runner.baseline().failures[0]
+    assert (failure.actual, failure.expected, failure.operator) == ("3", "6", "==")
+
+
+def test_the_spectrum_names_lines_per_test(repo) -> None:
+    with Runner(repo("flat"), sys.executable) as runner:
+        run = runner.baseline()
+    test = "tests/test_account.py::test_withdraw_too_much"
+    assert run.spectrum.lines_of(test)["bank/account.py"] == [12, 13, 14, 23, 24]
+    best = run.spectrum.ranked(exclude=["tests/test_account.py"])[0][0]
+    assert best == ("bank/account.py", 24)
+
+
+def test_hangs_and_endings_have_their_outcomes(repo) -> None:
+    limits = Limits(baseline_seconds=1.0)
+    with Runner(repo("hanging"), sys.executable, limits=limits) as runner:
+        run = runner.baseline()
+        assert [r.outcome for r in run.results] == [
+            Outcome.PASSED, Outcome.TIMEOUT, Outcome.TIMEOUT,
+        ]  # fmt: skip
+        files = changed(runner.root, "collatz.py", "% 2 == 1", "% 2 == 0")
+        assert runner.validate(files, run.failing).passed
+    with Runner(repo("killer"), sys.executable) as runner:
+        run = runner.baseline()
+        assert [r.outcome for r in run.results] == [
+            Outcome.PASSED, Outcome.CRASHED, Outcome.FAILED,
+        ]  # fmt: skip
+
+
+def test_methods(repo) -> None:
+    root = repo("import_time")
+    with Runner(root, sys.executable) as runner:
+        tests = [result.nodeid for result in runner.baseline().results]
+        path = "units/__init__.py"
+
+        def method(old: str, new: str) -> str:
+            return runner.validate(changed(root, path, old, new), tests).method
+
+        assert method("value * FACTORS[source]", "value + FACTORS[source]") == "swap"
+        assert method("other.to(self.unit).value", "other.to(self.unit).value + 0") == "swap"
+        assert method("SCALE = 1", "SCALE = 2") == "overlay"
+        assert method('unit: str = "m"', 'unit: str = "km"') == "overlay"
+        assert method('target="m"', 'target="km"') == "overlay"
+        assert method('@register("length")', '@register("mass")') == "overlay"
+        assert method("lru_cache(maxsize=None)", "lru_cache(maxsize=0)") == "overlay"
+        assert method("REGISTRY[name] = wrapper", "REGISTRY[name] = function") == "overlay"
+        # The wrapper was made by a decorator that ran, but has itself not run yet.
+        assert method("value, *rest), 6)", "value, *rest), 1)") == "swap"
+
+
+def test_a_file_that_does_not_compile_is_invalid(repo) -> None:
+    root = repo("single")
+    with Runner(root, sys.executable) as runner:
+        run = runner.baseline()
+        verdict = runner.validate({"wordcount.py": b"def count(:\n"}, run.failing)
+    assert (verdict.outcome, verdict.exception) == (Outcome.INVALID, "SyntaxError")
+
+
+def test_many_with_two_jobs_and_early_close(repo) -> None:
+    root = repo("single")
+    good = changed(root, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)")
+    bad = {"wordcount.py": (root / "wordcount.py").read_bytes()}
+    with Runner(root, sys.executable) as runner:
+        failing = runner.baseline().failing
+        wanted = {n: good if n % 3 == 0 else bad for n in range(20)}
+        found = dict(runner.validate_many(wanted.items(), failing, jobs=2))
+        assert {n: v.passed for n, v in found.items()} == {n: n % 3 == 0 for n in wanted}
+        stream = runner.validate_many(((n, bad) for n in range(10**9)), failing, jobs=2)
+        next(stream)
+        stream.close()
+        assert runner.validate(good, failing).passed
+
+
+def test_a_suite_that_does_not_collect(repo) -> None:
+    root = repo("single")
+    source = (root / "wordcount.py").read_text()
+    (root / "wordcount.py").write_text(source.replace("def count(text):", "def count(text)"))
+    with Runner(root, sys.executable) as runner:
+        run = runner.baseline()
+        error = run.collection_errors[0]
+        assert (error.path, error.exception, error.line) == ("wordcount.py", "SyntaxError", 4)
+        assert error.collecting == "test_wordcount.py" and not run.green
+        fixed = source.replace("table.get(word, 1)", "table.get(word, 0)").encode()
+        verdict = runner.validate({"wordcount.py": fixed}, ["test_wordcount.py"])
+        assert verdict.passed and verdict.method == "overlay"
+        partly = runner.validate({"wordcount.py": source.encode()}, ["test_wordcount.py"])
+        assert partly.failing_test == "test_wordcount.py::test_count"
+
+
+def test_a_missing_module_is_named(repo) -> None:
+    root = repo("single")
+    (root / "wordcount.py").write_text("import surely_not_installed\n")
+    with Runner(root, sys.executable) as runner:
+        error = runner.baseline().collection_errors[0]
+    assert error.missing_module == "surely_not_installed"
+
+
+def test_no_pytest_and_no_interpreter(repo, tmp_path: Path) -> None:
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
+    bare.chmod(0o755)
+    with pytest.raises(RunnerError, match="pytest cannot be imported") as caught:
+        Runner(repo("single"), str(bare)).__enter__()
+    assert "pip install pytest" in caught.value.hint
+    with pytest.raises(RunnerError, match="cannot start"):
+        Runner(tmp_path, str(tmp_path / "nothing")).__enter__()
+
+
+def test_a_loop_at_import_is_reported(repo) -> None:
+    root = repo("single")
+    (root / "wordcount.py").write_text("while True: pass\n")
+    with pytest.raises(RunnerError, match="did not finish collecting") as caught:
+        Runner(root, sys.executable, limits=Limits(setup_seconds=2.0)).__enter__()
+    assert "loop" in caught.value.hint
+
+
+def test_suites_that_write_into_the_project(repo) -> None:
+    root = repo("single")
+    (root / "wordcount.py").write_text(
+        "def count(text):\n    open('log.txt', 'a').write(text)\n"
+        "    return len(open('log.txt').read())\n"
+    )
+    (root / "test_wordcount.py").write_text(
+        "from wordcount import count\n\n\ndef test_count():\n    assert count('abc') == 3\n"
+    )
+    with Runner(root, sys.executable) as runner:
+        if "mount" not in runner.guards:
+            pytest.skip("needs private mounts")
+        run = runner.baseline()
+        assert run.green and any("write into the project" in note for note in run.notes)
+        tests = [run.results[0].nodeid]
+        for _ in range(2):  # each candidate finds the project as it was
+            assert runner.validate({}, tests).passed
+        assert runner.confirm({}).green
+    assert not (root / "log.txt").exists()
+
+
+def test_flaky_tests_are_named(repo) -> None:
+    root = repo("single")
+    # Fails in the traced baseline, passes in the untraced repetition: the same code, two verdicts.
+    (root / "test_wordcount.py").write_text(
+        "import sys\n\n\ndef test_mood():\n    assert sys.gettrace() is None\n"
+    )
+    if sys.version_info >= (3, 12):
+        pytest.skip("there is no tracer on this version")
+    with Runner(root, sys.executable) as runner:
+        run = runner.baseline()
+    assert run.flaky == ["test_wordcount.py::test_mood"]
+
+
+def worker_processes(root: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if os.readlink(entry / "cwd") == str(root):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return sorted(found)
+
+
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_killed_worker_is_replaced_once(repo, which: int) -> None:
+    root = repo("single")
+    good = changed(root, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)")
+    with Runner(root, sys.executable) as runner:
+        failing = runner.baseline().failing
+        os.kill(worker_processes(root)[which], signal.SIGKILL)
+        assert runner.validate(good, failing).passed
+        os.kill(worker_processes(root)[which], signal.SIGKILL)
+        with pytest.raises(RunnerError, match="died twice"):
+            runner.validate(good, failing)
+    assert worker_processes(root) == []
+
+
+@pytest.mark.skipif(not INTERPRETERS, reason="set TRM_PYTHON_3_12=... to run it elsewhere")
+@pytest.mark.parametrize("python", INTERPRETERS)
+def test_other_interpreters(python: str, repo) -> None:
+    root = repo("flat")
+    with Runner(root, python) as runner:
+        run = runner.baseline()
+        assert len(run.failing) == 1
+        files = changed(root, "bank/account.py", "amount >= self.balance", "amount > self.balance")
+        assert runner.validate(files, run.failing).method == "swap"
+        assert runner.validate(files, run.failing).passed
+        rates = changed(root, "bank/interest.py", '"basic": 0.01', '"basic": 0.03')
+        verdict = runner.validate(rates, ["tests/test_interest.py::test_default_rate"])
+        assert (verdict.outcome, verdict.method) == (Outcome.FAILED, "overlay")
+        assert runner.confirm(files).green
+        lines = run.spectrum.lines_of("tests/test_account.py::test_withdraw_too_much")
+        assert lines["bank/account.py"] == [12, 13, 14, 23, 24]
