@@ -19,6 +19,7 @@ from tools.source.writer import (
     EditError,
     Writer,
     blank_between,
+    fitted_gap,
     is_blank,
     is_operand_end,
 )
@@ -90,11 +91,21 @@ class _Fitter:
         if any(pair == (INDENT, DEDENT) for pair in itertools.pairwise(tokens)):
             raise EditError("the edit writes an empty block")
         if not tokens:
+            self._check_brackets(self._brackets_at(self.edit.start))
             return self._delete()
         ends_open = tokens[-1] not in LAYOUT
         begin = self._begin(ends_open)
+        self._check_brackets(self.text.brackets)
         end = self._end(ends_open, begin)
         return Splice(begin, max(begin, end), str(self.text).encode("utf-8"))
+
+    def _brackets_at(self, index: int) -> list[str]:
+        depths = self.module.depths
+        return list(depths[index]) if index < len(depths) else []
+
+    def _check_brackets(self, found: list[str]) -> None:
+        if found != self._brackets_at(self.edit.end) and not self.module.has_error:
+            raise EditError("the edit leaves brackets unbalanced")
 
     def _bytes(self, start: int, end: int) -> str:
         return self.source[start:end].decode("utf-8")
@@ -201,7 +212,7 @@ class _Fitter:
         wanted = self.text.blank_before(new)
         if not is_blank(gap) or "\n" in gap:
             return gap
-        return wanted if gap == self.text.blank_before(old) or not gap else gap
+        return fitted_gap(gap, self.text.blank_before(old), wanted, self.text.previous, new)
 
     def _end(self, ends_open: bool, begin: int) -> int:
         """Write what joins the tokens to what follows; returns where the replaced bytes end."""
@@ -241,7 +252,7 @@ class _Fitter:
             self._before_last(), last.text, after.text, self._brackets_before(after)
         )
         wanted = text.blank_before(after.text)
-        text.parts.append(wanted if gap == old or not gap else gap)
+        text.parts.append(fitted_gap(gap, old, wanted, text.previous, after.text))
         return after.start
 
     def _before_last(self) -> str:

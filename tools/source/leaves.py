@@ -188,6 +188,7 @@ class Module:
             if begins:
                 bol = line_starts[line_of(start) - 1]
                 blank = source[bol:start].decode("utf-8").lstrip("\ufeff")
+                blank = blank.rpartition("\f")[2]  # a form feed starts the line again
                 column = len(blank.expandtabs(_TAB))
                 if column > columns[-1]:
                     columns.append(column)

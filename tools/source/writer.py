@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 
-from tools.source.leaves import DEDENT, INDENT, NEWLINE, Module
+from tools.source.leaves import DEDENT, INDENT, LAYOUT, NEWLINE, Module
 
 
 class EditError(ValueError):
@@ -127,6 +127,8 @@ class Writer:
         Raises:
           EditError: layout tokens out of place.
         """
+        if token in LAYOUT and self.brackets:
+            raise EditError("the edit writes a line's end inside brackets")
         if token == NEWLINE:
             if not self.is_open:
                 raise EditError("the edit writes an empty line")
@@ -170,6 +172,22 @@ class Writer:
 
     def __str__(self) -> str:
         return "".join(self.parts)
+
+
+def can_touch(before: str, token: str) -> bool:
+    """Whether the two tokens stay two without a blank between them: exactly one is a word, a number or a string."""
+    words = [char.isalnum() or char in "_\"'" for char in (before[-1:], token[:1])]
+    return words[0] != words[1] and "." not in (before, token)
+
+
+def fitted_gap(gap: str, old: str, wanted: str, before: str, token: str) -> str:
+    """The file's `gap` as it should be between other tokens: `old` is PEP 8's blank for the pair that it was between.
+
+    Where the file follows PEP 8 so does the new gap; where it is denser or wider on purpose, that is kept.
+    """
+    if gap == old or (not gap and not can_touch(before, token)):
+        return wanted
+    return gap
 
 
 def is_blank(gap: str) -> bool:
