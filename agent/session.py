@@ -133,7 +133,7 @@ class Session:
 
     def _interrupted(self, at: float = 0.0) -> Finished:
         diff = self.patch.diff if self.patch else ""
-        return Finished("interrupted", 130, "interrupted; nothing was written", diff=diff, at=at)
+        return Finished("interrupted", 130, "interrupted: nothing was written", diff=diff, at=at)
 
     # Acts on a patch; each returns one line for the user.
 
