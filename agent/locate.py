@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.source.leaves import Module, SourceError, Unit
-from tools.spectrum import Spectrum
-from tools.verdicts import Failure, SuiteRun
+from tools.verdicts import SuiteRun
 from tools.workspace import is_test_name
 
 _UNCOVERED = 0.02  # suspicion of a line that no failing test is known to have run
@@ -205,36 +204,36 @@ def type_of_repr(text: str) -> str:
     return "object"
 
 
-def halve(mass: Sequence[float], stop: float = 0.8) -> Iterator[tuple[int, int, float, int, float]]:
-    """Bisection of suspicion at the posterior median: yields (first, last, mass, bit, margin) of each interval.
+def halve(
+    mass: Sequence[float], least: float = 0.5
+) -> Iterator[tuple[int, int, float, int, float]]:
+    """Bisection of suspicion: yields (first, last, mass, bit, margin) of each interval kept.
 
-    The heavier half is kept; `bit` 1 means the right one; margin is the difference of the halves' masses. It ends at a single
-    element or when the kept half holds less than `stop` of what was asked.
+    Cut at the posterior median; the heavier side is kept, bit 1 for the right one; margin is the difference of the sides' shares.
+    It ends at a single element, or before the kept side would hold less than `least` of all suspicion.
     """
     total = math.fsum(mass)
     first, last = 0, len(mass) - 1
     while first < last and total > 0:
         inside = math.fsum(mass[first : last + 1])
-        running, cut = 0.0, first
+        best, cut = -1.0, first
+        running = 0.0
+        # of the cuts next to the median, the one that separates the two sides most clearly
         for index in range(first, last):
             running += mass[index]
-            cut = index
-            if running >= inside / 2:
+            clear = abs(inside - 2 * running)
+            if max(running, inside - running) >= least * total and clear > best:
+                best, cut = clear, index
+            if running > inside / 2 and best >= 0:
                 break
-        right = inside - running
-        bit = int(right > running)
-        kept = max(right, running)
-        if kept / inside < stop and last - first <= 2:
+        left = math.fsum(mass[first : cut + 1])
+        right = inside - left
+        bit = int(right > left)
+        kept = max(left, right)
+        if best < 0 or kept < least * total:
             return
         first, last = (cut + 1, last) if bit else (first, cut)
-        yield first, last, kept / total, bit, abs(right - running) / inside
-        if kept / inside < 0.5:
-            return
-
-
-def failure_key(failure: Failure) -> tuple[str, str]:
-    """What makes two failures the same."""
-    return failure.exception, failure.message
+        yield first, last, kept / total, bit, abs(right - left) / max(inside, 1e-9)
 
 
 def ranked_lines(found: Sequence[Suspect], limit: int = 5) -> tuple[str, ...]:
@@ -247,6 +246,3 @@ def ranked_lines(found: Sequence[Suspect], limit: int = 5) -> tuple[str, ...]:
                 rows.append((-score, suspect.file.path, line, text[line - 1].strip()))
     rows.sort()
     return tuple(f"{path}:{line}: {text}" for _, path, line, text in rows[:limit])
-
-
-__all__ = ["Sources", "Spectrum", "Suspect", "execution_of", "halve", "ranked_lines", "suspects"]

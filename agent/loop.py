@@ -37,7 +37,7 @@ from agent.events import (
     SuiteRan,
     Suspect,
 )
-from agent.propose import Candidate, ModelStream, by_tier, merged, suggested
+from agent.propose import Candidate, CostAware, ModelStream, by_tier, merged, suggested
 from tools.interpreter import WorkspaceError
 from tools.runner import Runner
 from tools.verdicts import Outcome, RunnerError, SuiteRun
@@ -95,7 +95,7 @@ class _Model(threading.Thread):
             folder = Path(self.request.checkpoint) if self.request.checkpoint else None
             untrained = self.request.rank == "untrained"
             self.predictor = Predictor(folder, untrained=untrained, seed=self.request.seed)
-            self.predictor.warm((128,))
+            self.predictor.warm((64, 128))
         except BaseException as error:  # raised in the loop, where it belongs
             self.error = error
 
@@ -279,8 +279,7 @@ class _Run:
             return None
         yield from self._show_suspects()
         stream = self._stream(model, run, bool(broken))
-        candidates: Iterator[Candidate] = iter(())
-        candidates = yield from stream
+        candidates = CostAware((yield from stream))
         return (yield from self._validate(runner, candidates, ordered, everything, patch, run))
 
     def _show_suspects(self) -> Iterator[Event]:
@@ -421,6 +420,8 @@ class _Run:
                 for number, verdict in verdicts:
                     candidate = flying.pop(number)
                     self.tried += 1
+                    if "ran during" in verdict.reason:
+                        candidates.slow(candidate.suspect)
                     since_partial += partial is not None
                     improves = verdict.passed or (verdict.failing_test not in (None, failing[0]) and len(failing) > 1
                                                   and verdict.outcome in (Outcome.FAILED, Outcome.ERROR))  # fmt: skip

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from trm.predict import Analysis, Predictor
 
 TIERS = (1, 2, 3)
+_Key = tuple[int, int, tuple[str, ...]]  # start, end and tokens in the leaves of a unit
 MODEL_EDITS = 400  # written by the model itself, a unit
-_LINE_WEIGHT = 1.0  # of log suspicion of the line
+_LINE_WEIGHT = 2.0  # of log suspicion of the line
 _UNIT_WEIGHT = 2.0  # of log suspicion of the unit against the most suspect one
-_TIER_COST = {0: 0.0, 1: 0.0, 2: 0.0, 3: 0.0}
+_BEYOND = -60.0  # nats, for edits longer than the heads reach
 _BATCH = 160  # candidates scored at a time
+_PUT_OFF = 20_000  # candidates that may wait
 
 
 @dataclass(frozen=True)
@@ -160,55 +162,94 @@ class ModelStream:
         self.unit = _Unit(suspect, literals, names)
         self.bias = _UNIT_WEIGHT * math.log(max(suspect.prior, 1e-3) / max(best, 1e-3))
 
-    def _place(self, start: int, tier: int) -> float:
-        return self.bias + _LINE_WEIGHT * math.log(self.unit.suspicion(start)) - _TIER_COST[tier]
-
     def __iter__(self) -> Iterator[Candidate]:
-        analysis = self.analysis
-        waiting: list[tuple[float, int, Any, str, int]] = []  # upper bounds, best first
-        ready: list[tuple[float, int, Candidate]] = []
-        number = itertools.count()
-        for proposal in self.predictor.propose(analysis, MODEL_EDITS):
-            base = self.suspect.unit.start
-            key = self.unit.canonical(
-                Edit(base + proposal.start, base + proposal.end, proposal.tokens)
-            )
-            if key is not None:
-                bound = self._bound(key, 0)
-                waiting.append((-bound, next(number), key, "model", 0))
+        keys: list[_Key] = []
+        origin: list[tuple[str, int]] = []
+        base = self.suspect.unit.start
+        for proposal in self.predictor.propose(self.analysis, MODEL_EDITS):
+            edit = Edit(base + proposal.start, base + proposal.end, proposal.tokens)
+            if (key := self.unit.canonical(edit)) is not None:
+                keys.append(key)
+                origin.append(("model", 0))
         for key, operator, tier in self.unit.enumerated(TIERS):
-            waiting.append((-self._bound(key, tier), next(number), key, operator, tier))
-        waiting.sort()
-        at = 0
-        while at < len(waiting) or ready:
-            limit = -waiting[at][0] if at < len(waiting) else -math.inf
+            keys.append(key)
+            origin.append((operator, tier))
+        places = [self._place(key[0]) for key in keys]
+        bounds = self._finite(self.predictor.bound(self.analysis, keys), places)
+        order = sorted(range(len(keys)), key=lambda i: -bounds[i])
+        ready: list[tuple[float, int]] = []
+        for at in itertools.count(0, _BATCH):
+            limit = bounds[order[at]] if at < len(order) else -math.inf
             while ready and -ready[0][0] >= limit:
-                candidate = heapq.heappop(ready)[2]
+                score, index = heapq.heappop(ready)
+                candidate = self.unit.candidate(keys[index], *origin[index], -score)
                 if valid(candidate):
                     yield candidate
-            batch = waiting[at : at + _BATCH]
-            at += len(batch)
-            scores = self.predictor.score(analysis, [key for _, _, key, _, _ in batch])
-            for (_, order, key, operator, tier), score in zip(batch, scores, strict=True):
-                total = float(score) + self._place(key[0], tier)
-                if not math.isfinite(total):
-                    total = -60.0 + self._place(key[0], tier)  # beyond the heads: last, not never
-                heapq.heappush(
-                    ready, (-total, order, self.unit.candidate(key, operator, tier, total))
-                )
+            if at >= len(order):
+                return
+            batch = order[at : at + _BATCH]
+            exact = self.predictor.score(self.analysis, [keys[i] for i in batch])
+            for index, score in zip(
+                batch, self._finite(exact, [places[i] for i in batch]), strict=True
+            ):
+                heapq.heappush(ready, (-score, index))
 
-    def _bound(self, key: tuple[int, int, tuple[str, ...]], tier: int) -> float:
-        start, length = key[0] + 1, key[1] - key[0]
-        if length >= self.analysis.length.shape[1] or start >= len(self.analysis.start):
-            return -60.0 + self._place(key[0], tier)
-        return float(
-            self.analysis.start[start] + self.analysis.length[start, length]
-        ) + self._place(key[0], tier)
+    def _place(self, start: int) -> float:
+        return self.bias + _LINE_WEIGHT * math.log(self.unit.suspicion(start))
+
+    @staticmethod
+    def _finite(scores: Any, places: Sequence[float]) -> list[float]:
+        """Scores with their places; what the heads cannot express comes last, not never."""
+        return [
+            (float(score) if math.isfinite(score) else _BEYOND) + place
+            for score, place in zip(scores, places, strict=True)
+        ]
 
 
 def merged(streams: Sequence[ModelStream]) -> Iterator[Candidate]:
     """All streams in one order, likeliest first."""
     return heapq.merge(*streams, key=lambda candidate: -candidate.score)
+
+
+class CostAware:
+    """A stream that puts off what turned out to be slow to validate.
+
+    A unit whose candidates must be imported anew (it ran during import, say) costs some fifty times as much a candidate: from the
+    first such verdict its candidates wait until the others' scores have fallen by `penalty` nats.
+    """
+
+    def __init__(self, candidates: Iterator[Candidate], penalty: float = 3.0) -> None:
+        self._candidates, self._penalty = candidates, penalty
+        self._slow: set[str] = set()
+        self._waiting: list[tuple[float, int, Candidate]] = []
+        self._numbers = itertools.count()
+        self._next: Candidate | None = None
+
+    def slow(self, suspect: Suspect) -> None:
+        """The unit is slow to validate."""
+        self._slow.add(suspect.name)
+
+    def __iter__(self) -> CostAware:
+        return self
+
+    def __next__(self) -> Candidate:
+        while True:
+            if self._next is None:
+                self._next = next(self._candidates, None)
+            candidate = self._next
+            if candidate is not None and candidate.suspect.name in self._slow:
+                score = candidate.score - self._penalty
+                heapq.heappush(self._waiting, (-score, next(self._numbers), candidate))
+                self._next = None
+                if len(self._waiting) < _PUT_OFF:
+                    continue
+                return heapq.heappop(self._waiting)[2]
+            if self._waiting and (candidate is None or -self._waiting[0][0] >= candidate.score):
+                return heapq.heappop(self._waiting)[2]
+            if candidate is None:
+                raise StopIteration
+            self._next = None
+            return candidate
 
 
 def suggested(suggestions: Sequence[Suggestion], found: Sequence[Suspect]) -> Iterator[Candidate]:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import functools
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from platformdirs import user_cache_path
 
 from trm.checkpoint import VOCAB, load_weights, shipped
 from trm.config import MAX_CONTENT, MAX_SPAN, ModelConfig
-from trm.encode import LENGTHS, PIECES, Encoded, Target, padded_length, target_of
+from trm.encode import LENGTHS, PIECES, Encoded, padded_length, target_of
 from trm.model import (
     Slots,
     content_logits,
@@ -141,6 +142,9 @@ class Predictor:
     ) -> None:
         import dataclasses
 
+        # compiled once a machine and version: a second start reads it back
+        jax.config.update("jax_compilation_cache_dir", str(user_cache_path("trm-agent") / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         folder = Path(checkpoint) if checkpoint else shipped()
         params, config, self.card = load_weights(folder)
         self.vocab = Vocab.load(folder / VOCAB)
@@ -200,45 +204,65 @@ class Predictor:
         self, analysis: Analysis, edits: Sequence[tuple[int, int, tuple[str, ...]]]
     ) -> np.ndarray:
         """(len(edits),) log-probabilities of (start, end, tokens); -inf for what the heads cannot express."""
+        return self._sum(analysis, edits, MAX_CONTENT + 1)
+
+    def bound(
+        self, analysis: Analysis, edits: Sequence[tuple[int, int, tuple[str, ...]]]
+    ) -> np.ndarray:
+        """Upper bounds of `score`, far cheaper: place, length and first slot; one decoder row a place and length."""
+        return self._sum(analysis, edits, 1)
+
+    def _sum(
+        self,
+        analysis: Analysis,
+        edits: Sequence[tuple[int, int, tuple[str, ...]]],
+        slots: int,
+    ) -> np.ndarray:
+        """Log-probability of place, length and the first `slots` slots of each edit."""
         scores = np.full(len(edits), -np.inf)
-        targets: list[tuple[int, Target]] = []
+        rows: dict[tuple, int] = {}  # decoder rows that several edits share are run once
+        wanted: list[tuple[int, int, int, int]] = []  # edit, row, piece, text
         for index, (start, end, tokens) in enumerate(edits):
             target = target_of(self.vocab, analysis.encoded, start, end, tokens)
-            if target is not None:
-                targets.append((index, target))
-                scores[index] = (
-                    analysis.start[target.start] + analysis.length[target.start, target.length]
-                )
-        chunk: list[tuple[int, Target]] = []
-        used = 0
-        for item in targets:
-            if used + len(item[1].piece) > _CHUNK:
-                self._score_chunk(analysis, chunk, scores)
-                chunk, used = [], 0
-            chunk.append(item)
-            used += len(item[1].piece)
-        if chunk:
-            self._score_chunk(analysis, chunk, scores)
+            if target is None:
+                continue
+            place = target.start, target.length
+            scores[index] = analysis.start[place[0]] + analysis.length[place]
+            shown: tuple = ()
+            for piece, text, previous in zip(
+                target.piece[:slots], target.text, target.previous, strict=False
+            ):
+                shown = (*shown, previous)
+                row = rows.setdefault((*place, shown), len(rows))
+                wanted.append((index, row, piece, text))
+        if not rows:
+            return scores
+        by_row: list[list[tuple[int, int, int]]] = [[] for _ in rows]
+        for index, row, piece, text in wanted:
+            by_row[row].append((index, piece, text))
+        for hypotheses, first in self._chunks(list(rows)):
+            words, copies = self._run(analysis, hypotheses)
+            for offset, at in first:
+                for index, piece, text in by_row[offset]:
+                    total = -np.inf
+                    if text >= 0:
+                        total = np.logaddexp.reduce(copies[at, analysis.text == text])
+                    if piece >= 0:
+                        total = np.logaddexp(total, words[at, piece])
+                    scores[index] += total
         return scores
 
-    def _score_chunk(
-        self, analysis: Analysis, chunk: list[tuple[int, Target]], scores: np.ndarray
-    ) -> None:
-        rows = []
-        for edit, (_, target) in enumerate(chunk):
-            for index, previous in enumerate(target.previous):
-                rows.append((edit, index, target.start, target.length, previous))
-        words, copies = self._run(analysis, rows)
-        row = 0
-        for index, target in chunk:
-            for piece, text in zip(target.piece, target.text, strict=True):
-                ways = []
-                if piece >= 0:
-                    ways.append(words[row, piece])
-                if text >= 0:
-                    ways.extend(copies[row, analysis.text == text])
-                scores[index] += np.logaddexp.reduce(ways)
-                row += 1
+    def _chunks(self, keys: list[tuple]) -> Iterator[tuple[list, list[tuple[int, int]]]]:
+        """Decoder calls for (start, length, previous pieces of all slots) keys: the rows, and (key, its last row)."""
+        rows: list = []
+        last: list[tuple[int, int]] = []
+        for number, (start, length, shown) in enumerate(keys):
+            if len(rows) + len(shown) > _CHUNK:
+                yield rows, last
+                rows, last = [], []
+            rows.extend((number, i, start, length, previous) for i, previous in enumerate(shown))
+            last.append((number, len(rows) - 1))
+        yield rows, last
 
     def _run(self, analysis: Analysis, rows: list) -> tuple[np.ndarray, np.ndarray]:
         """Decode up to _CHUNK slots given as (edit, index, start, length, previous pieces)."""

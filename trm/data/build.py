@@ -7,7 +7,6 @@ packages come from the machine, and the whole corpus is rebuilt in minutes.
 from __future__ import annotations
 
 import json
-import os
 import random
 import sysconfig
 from collections import Counter
@@ -169,7 +168,6 @@ def _make_shard(
     task: tuple[str, str, int, int, Sequence[str], int],
 ) -> tuple[str, int, int, Counter[str]]:
     corpus, name, seed, variants, lines, longest = task
-    os.nice(5)
     vocab = Vocab.load(Path(corpus) / "vocab.json")
     rng = random.Random(seed)
     writer = ShardWriter()
