@@ -15,16 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent import __version__, model_cli
+from agent import __version__, eval_cli, model_cli, runs_cli
 from agent.errors import AgentError, UsageError
+from agent.runs_cli import EXIT_CODES, can_draw, check_theme, say
 
 if TYPE_CHECKING:
     from agent.events import Finished
     from agent.session import Deed, Session
     from agent.settings import Settings
-
-EXIT_CODES = """Exit codes: 0 green (a verified fix was found, or nothing was red); 1 not fixed; 2 wrong usage;
-3 the tests cannot run; 130 interrupted. Results go to stdout, everything else to stderr."""
 
 # After the app is left its run, in a thread, gets this long to stop its test processes.
 LEAVE_SECONDS = 5.0
@@ -37,7 +35,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-model_cli.add_commands(app)
 
 PathArgument = Annotated[
     Path,
@@ -46,9 +43,6 @@ PathArgument = Annotated[
 PythonOption = Annotated[
     str | None,
     typer.Option("--python", metavar="P", help="Interpreter or environment of the tests."),
-]
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning; default: the latest.")
 ]
 
 
@@ -63,6 +57,7 @@ def _root(
 
 @app.command(epilog=EXIT_CODES)
 def fix(
+    context: typer.Context,
     path: PathArgument = Path(),
     apply: Annotated[
         bool, typer.Option("--apply", help="Write a verified patch, unasked.")
@@ -111,7 +106,7 @@ def fix(
         raise UsageError("--json and --verbose exclude each other", "--json has every event")
     flags = {"python": python, "max_seconds": max_seconds, "max_candidates": max_candidates,
              "rank": rank, "checkpoint": checkpoint, "seed": seed, "jobs": jobs,
-             "pytest_args": _after_dashes or None}  # fmt: skip
+             "pytest_args": context.obj or None}  # fmt: skip
     settings = _settings(path, flags)
     if patch is not None and not patch.absolute().parent.is_dir():
         raise UsageError(f"--patch {patch}: no such folder", "make it first")
@@ -119,10 +114,8 @@ def fix(
     session = _session(path, settings, deed)
     interactive = sys.stdin.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
     if json:
-        from agent.faces import jsonl
-
-        finished = jsonl.show(session.events(), sys.stdout)
-    elif interactive and sys.stdout.isatty() and not no_tui and not deed and _can_draw():
+        finished = _in_json(session)
+    elif interactive and sys.stdout.isatty() and not no_tui and not deed and can_draw():
         finished = _in_tui(session, path, theme, mouse)
     else:
         finished = _in_console(session, verbose, ask=interactive and not deed)
@@ -158,8 +151,14 @@ def _session(path: Path, settings: Settings, deed: Deed) -> Session:
     return Session(lambda: loop(request), deed)
 
 
-def _can_draw() -> bool:
-    return os.environ.get("TERM", "dumb") != "dumb"
+def _in_json(session: Session) -> Finished | None:
+    from agent.faces import jsonl
+
+    events = session.events()
+    try:
+        return jsonl.show(events, sys.stdout)
+    finally:
+        events.close()
 
 
 def _in_console(session: Session, verbose: bool, ask: bool) -> Finished | None:
@@ -176,17 +175,17 @@ def _in_console(session: Session, verbose: bool, ask: bool) -> Finished | None:
         sys.stderr.write("Apply this patch? [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
-            _say(session.apply(session.patch))
+            say(session.apply(session.patch))
     if not session.deed_done:
-        _say("Nothing was written. --apply writes the patch, --commit commits it.")
-    _say(f"run {session.run.id}: trm-agent show, replay and undo know it by this name")
+        say("Nothing was written. --apply writes the patch, --commit commits it.")
+    say(f"run {session.run.id}: trm-agent show, replay and undo know it by this name")
     return finished
 
 
 def _in_tui(session: Session, path: Path, theme: str, mouse: bool) -> Finished | None:
     from agent.faces.tui.app import run_fix_app
 
-    theme, ended = _theme(theme), False
+    theme, ended = check_theme(theme), False
 
     def end(*_: object) -> None:
         nonlocal ended
@@ -218,87 +217,35 @@ def _in_tui(session: Session, path: Path, theme: str, mouse: bool) -> Finished |
     return result.finished
 
 
-def _theme(theme: str) -> str:
-    if theme not in ("dark", "light", "ansi"):
-        raise UsageError(f"unknown theme {theme}", "choose dark, light or ansi")
-    return theme
-
-
 @app.command(epilog=EXIT_CODES)
-def undo(run: RunArgument = "") -> None:
-    """Take back the patch of RUN: byte for byte, and only where nothing changed since."""
-    from agent.apply import undo as undo_run
-    from agent.runs import find_run
-
-    found = find_run(run, applied=not run)
-    paths = undo_run(found.folder)
-    _say(f"undone: {', '.join(paths)}" if paths else "the files are as before the fix already")
-
-
-@app.command(epilog=EXIT_CODES)
-def show(
-    run: RunArgument = "",
-    list_runs: Annotated[bool, typer.Option("--list", help="All runs, newest first.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Its events as JSON lines.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Each candidate and step.")
-    ] = False,
+def bisect(
+    context: typer.Context,
+    path: PathArgument = Path(),
+    good: Annotated[
+        str | None, typer.Option("--good", metavar="REV", help="A revision where it was green.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")] = False,
+    python: PythonOption = None,
+    max_seconds: Annotated[float | None, typer.Option(metavar="S", help="Wall time. [600]")] = None,
 ) -> None:
-    """What RUN did, once more; its diff goes to stdout."""
-    from agent import runs
+    """Which commit, hunk and span turned the suite of PATH red. Nothing is checked out."""
+    flags = {"python": python, "max_seconds": max_seconds, "pytest_args": context.obj or None}
+    settings = _settings(path, flags)
+    from agent.bisect import bisect as search
+    from agent.session import Session
 
-    if list_runs:
-        for found in runs.list_runs():
-            print(_one_line(found))
-        return
-    events = runs.find_run(run).events()
-    if json:
-        from agent.faces import jsonl
-
-        jsonl.show(events, sys.stdout)
-    else:
-        from agent.faces.console import ConsoleFace
-
-        ConsoleFace(sys.stdout, sys.stderr, verbose).show(events)
+    session = Session(
+        lambda: search(
+            path, good, settings.pytest_args, settings.python or None, settings.max_seconds
+        )
+    )
+    finished = _in_json(session) if json else _in_console(session, verbose=False, ask=False)
+    raise typer.Exit(finished.exit_code if finished else 130)
 
 
-def _one_line(run: Any) -> str:
-    from agent.events import Finished, Started
-
-    root, status = "?", "unfinished"
-    try:
-        for event in run.events():
-            if isinstance(event, Started):
-                root = event.root
-            elif isinstance(event, Finished):
-                status = f"{event.status}: {event.message}"
-    except UsageError:
-        status = "damaged"
-    return f"{run.id}  {root}  {status}"
-
-
-@app.command(epilog=EXIT_CODES)
-def replay(
-    run: RunArgument = "",
-    speed: Annotated[float, typer.Option(metavar="X", help="Times real time.")] = 1.0,
-    theme: Annotated[str, typer.Option(help="Of the TUI: dark, light, ansi.")] = "dark",
-    mouse: Annotated[
-        bool, typer.Option("--mouse/--no-mouse", help="The TUI takes the mouse.")
-    ] = True,
-) -> None:
-    """Watch RUN again in the terminal app. No test is run and nothing is written."""
-    from agent.runs import find_run
-
-    found = find_run(run)
-    events = list(found.events())
-    if not speed > 0:
-        raise UsageError(f"--speed {speed}: not above 0", "for example --speed 2")
-    theme = _theme(theme)
-    if not (sys.stdin.isatty() and sys.stdout.isatty() and _can_draw()):
-        raise UsageError("replay needs a terminal", f"trm-agent show {found.id} prints the run")
-    from agent.faces.tui.app import run_replay_app
-
-    run_replay_app(events, title=found.id, speed=speed, theme=theme, mouse=mouse)
+runs_cli.add_commands(app)
+eval_cli.add_commands(app)
+model_cli.add_commands(app)
 
 
 @app.command()
@@ -310,13 +257,7 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
 # The program.
-
-_after_dashes: tuple[str, ...] = ()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -326,12 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """The exit code of the program on `arguments`; prints, but does not exit."""
-    global _after_dashes
-    _after_dashes = ()
-    if "--" in arguments:
-        cut = arguments.index("--")
-        _after_dashes = tuple(arguments[cut + 1 :])
-        arguments = arguments[:cut]
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    arguments, pytest_args = arguments[:cut], tuple(arguments[cut + 1 :])
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     if arguments[:1] == ["--version"]:
@@ -339,9 +276,9 @@ def run(arguments: list[str]) -> int:
         return 0
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _run(arguments)
+        return _run(arguments, pytest_args)
     except KeyboardInterrupt:
-        _say("interrupted")
+        say("interrupted")
         return 130
     except BrokenPipeError:
         # Whoever read our stdout has gone; the interpreter's own flush at exit must not complain.
@@ -356,10 +293,13 @@ def run(arguments: list[str]) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], pytest_args: tuple[str, ...]) -> int:
+    """`pytest_args`, what stood after --, reaches a command as its context's `obj`."""
     command = typer.main.get_command(app)
     try:
-        done = command.main(arguments, prog_name="trm-agent", standalone_mode=False)
+        done = command.main(
+            arguments, prog_name="trm-agent", standalone_mode=False, obj=pytest_args
+        )
     except Exception as error:
         # typer's and click's own usage errors carry these; whichever package they come from.
         words = getattr(error, "format_message", None)
@@ -380,9 +320,9 @@ def _report(error: Exception) -> None:
     else:
         message = f"internal error: {type(error).__name__}: {error}"
         hint = "--debug prints the traceback; your files were not changed by this"
-    _say(f"error: {message}")
+    say(f"error: {message}")
     if hint:
-        _say(f"hint: {hint}")
+        say(f"hint: {hint}")
 
 
 def _interrupt(*_: object) -> None:

@@ -204,7 +204,7 @@ class ConsoleFace:
             label = event.status.replace("_", " ")
             text = event.message.removeprefix(f"{label}: ")
             self._line(label, text, _STYLES.get(event.status, "bold"))
-        if event.tried and event.status != "fixed":  # a patch has told them
+        if event.tried and event.status not in ("fixed", "found"):  # told by then
             self._more(f"{count(event.tried, 'candidate')} tried in {event.seconds:.1f} s")
         if event.suspects:
             self._more("where the fault probably is:")
