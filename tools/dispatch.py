@@ -179,6 +179,7 @@ class Dispatcher:
             options["setup_wall"] += sum(wall for _, wall in options["limits"].values())
             options["args"] = self.narrow(task.tests, whole_files=False)
             options["plain"], task.method = True, "process"
+            return True
         assert self._link is not None
         folder = Path(tempfile.mkdtemp(prefix="copy-", dir=self._link.scratch)) / self.root.name
         copy_project(self.root, folder, task.files)

@@ -19,6 +19,7 @@ from tools.verdicts import RunnerError
 
 HEADER = struct.Struct(">II")
 WORKER = Path(__file__).with_name("worker") / "worker.py"
+CLOSE_SECONDS = 3.0  # for the worker to end by itself, and for a killed one to be gone
 ZYGOTE, SESSION = "zygote", "session"  # the worker's two servers
 
 
@@ -147,17 +148,27 @@ class Link:
                 os.close(fd)
         try:
             # It ends by itself when its input closes, and takes its children along.
-            self.process.wait(timeout=0.5)
+            self.process.wait(timeout=CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             pass
         finally:
-            with contextlib.suppress(OSError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            self._kill()
             for fd in (self._a_in, self._b_in):
                 with contextlib.suppress(OSError):
                     os.close(fd)
             self._remove()
+
+    def _kill(self) -> None:
+        """Kills the worker's process group and waits until nothing of it is left."""
+        group, end = self.process.pid, time.monotonic() + CLOSE_SECONDS
+        with contextlib.suppress(OSError):
+            os.killpg(group, signal.SIGKILL)
+            self.process.wait()
+            # The first process of a PID namespace is gone only after all others in there.
+            while time.monotonic() < end:
+                os.killpg(group, signal.SIGKILL)
+                time.sleep(0.005)
+        self.process.wait()
 
     def _remove(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)

@@ -38,6 +38,7 @@ __all__ = [
 
 Key = TypeVar("Key", bound=Hashable)
 Files = Mapping[str, bytes]
+_QUICK = 2.0  # CPU seconds a test at first; what needs more is asked again
 REPEATED = 50  # failing tests that are run a second time after the baseline
 
 
@@ -124,7 +125,34 @@ class Runner:
             results=[], failures=[], collection_errors=errors, notes=list(session["notes"])
         )
         places = {nodeid: (path, line) for nodeid, path, line in session["items"] or []}
-        rest, bound = list(places), self.limits.baseline_seconds
+        bound = self.limits.baseline_seconds
+        quick = min(_QUICK, bound)
+        self._trace(run, list(places), quick, places, spectrum, progress)
+        slow = [each.nodeid for each in run.results if each.outcome is Outcome.TIMEOUT]
+        # A slow test or a hang? One is given all its time; only if that helps, the others are too.
+        for tests in (slow[:1], slow[1:]) if bound > quick else ():
+            run.results = [each for each in run.results if each.nodeid not in set(tests)]
+            self._trace(run, tests, bound, places, spectrum, None)
+            if any(each.outcome is Outcome.TIMEOUT for each in run.results if each.nodeid in tests):
+                break
+        order = {nodeid: index for index, nodeid in enumerate(places)}
+        run.results.sort(key=lambda each: order.get(each.nodeid, len(order)))
+        run.spectrum.failed = set(run.failing)
+        self._own = {result.nodeid: result for result in run.results}
+        self._baseline = run
+        self._again(run)
+        if session.get("threads"):
+            run.notes.append("threads run after collection: candidates are imported anew")
+        if self._writes:
+            run.notes.append("the tests write into the project: each candidate gets its own view")
+        run.seconds = time.perf_counter() - began
+        return run
+
+    def _trace(
+        self, run: SuiteRun, rest: list[str], bound: float, places: dict[str, Any], spectrum: bool,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:  # fmt: skip
+        """Run the tests `rest` with `bound` CPU seconds each, anew after each that hangs or ends its process."""
         while rest:
             options = self._options(rest, stop=False, want_failure=True)
             options.update(
@@ -145,16 +173,6 @@ class Runner:
             rest = [nodeid for nodeid in rest if nodeid not in seen]
             if task.answer.done is not None or not seen:
                 break
-        run.spectrum.failed = set(run.failing)
-        self._own = {result.nodeid: result for result in run.results}
-        self._baseline = run
-        self._again(run)
-        if session.get("threads"):
-            run.notes.append("threads run after collection: candidates are imported anew")
-        if self._writes:
-            run.notes.append("the tests write into the project: each candidate gets its own view")
-        run.seconds = time.perf_counter() - began
-        return run
 
     def _take_baseline(self, run: SuiteRun, task: Task, places: dict[str, Any]) -> None:
         answer = task.answer

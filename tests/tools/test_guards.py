@@ -141,9 +141,7 @@ def test_files_outside_are_refused(act: str, world: Path, judge) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("guards_off", [("namespaces",), ("landlock",)])
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS.keys())
-def test_either_barrier_suffices(
-    act: str, guards_off: tuple[str, ...], world: Path, judge
-) -> None:
+def test_either_barrier_suffices(act: str, guards_off: tuple[str, ...], world: Path, judge) -> None:
     left = without(guards_off)
     if not (left["writes outside"] and left["deletes outside"]):
         pytest.skip(f"this kernel has no guard left without {guards_off[0]}")

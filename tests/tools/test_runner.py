@@ -285,3 +285,78 @@ def test_other_interpreters(python: str, repo) -> None:
         assert runner.confirm(files).green
         lines = run.spectrum.lines_of("tests/test_account.py::test_withdraw_too_much")
         assert lines["bank/account.py"] == [12, 13, 14, 23, 24]
+
+
+def test_a_project_that_pytest_itself_imports(tmp_path: Path, monkeypatch) -> None:
+    import iniconfig
+
+    root = tmp_path / "root"
+    shutil.copytree(
+        Path(iniconfig.__file__).parent, root / "iniconfig", ignore=lambda *_: {"__pycache__"}
+    )
+    (root / "test_ini.py").write_text(
+        "import iniconfig\n\n\ndef test_section():\n"
+        "    assert iniconfig.IniConfig('x', data='[a]\\nb=1')['a']['b'] == '1'\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    path = "iniconfig/__init__.py"
+    data = (root / path).read_bytes()
+    with Runner(root, sys.executable) as runner:
+        run = runner.baseline()
+        assert run.green
+        tests = [run.results[0].nodeid]
+        same = runner.validate({path: data + b"\n"}, tests)
+        assert same.passed and same.method == "process"
+        assert not runner.validate({path: data + b"\nraise RuntimeError\n"}, tests).passed
+
+
+def test_warnings_that_are_errors_need_an_import(repo) -> None:
+    root = repo("single")
+    files = changed(root, "wordcount.py", "table.get(word, 1) + 1", "1 is 1 and 2")
+    with Runner(root, sys.executable) as runner:
+        tests = runner.baseline().failing
+        assert runner.validate(files, tests).method == "swap"
+    (root / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    with Runner(root, sys.executable) as runner:
+        tests = runner.baseline().failing
+        verdict = runner.validate(files, tests)
+        assert verdict.method == "overlay" and not verdict.passed
+
+
+def test_plugins_that_spoil_verdicts_are_switched_off(repo, monkeypatch) -> None:
+    pytest.importorskip("xdist")
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    root = repo("single")
+    (root / "pytest.ini").write_text("[pytest]\naddopts = -n 2 --maxfail=1\n")
+    with Runner(root, sys.executable) as runner:
+        run = runner.baseline()
+        assert any("xdist" in note for note in run.notes)
+        assert len(run.results) == 2 and len(run.failing) == 1
+        good = changed(root, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)")
+        assert runner.validate(good, run.failing).passed
+
+
+def test_fixtures_marks_and_state_are_pytests_own(repo) -> None:
+    root = repo("single")
+    (root / "test_wordcount.py").write_text(
+        "import pytest\nimport wordcount\n\nseen = []\n\n\n"
+        "@pytest.fixture(scope='module')\ndef table():\n"
+        "    yield wordcount.count('a b')\n    seen.append('closed')\n\n\n"
+        "@pytest.mark.xfail(strict=True)\ndef test_xfail(table):\n    assert table['a'] == 1\n\n\n"
+        "@pytest.mark.skip\ndef test_skip():\n    assert 0\n\n\n"
+        "def test_capture(capsys, tmp_path, monkeypatch):\n    print('x')\n"
+        "    assert capsys.readouterr().out == 'x\\n'\n"
+        "    assert list(tmp_path.iterdir()) == [] and seen == []\n"
+        "    monkeypatch.setattr(wordcount, 'count', dict)\n\n\n"
+        "def test_after():\n    assert wordcount.count('a') != {}\n"
+    )
+    with Runner(root, sys.executable) as runner:
+        run = runner.baseline()
+        outcomes = [result.outcome for result in run.results]
+        assert outcomes == [Outcome.SKIPPED, Outcome.SKIPPED, Outcome.PASSED, Outcome.PASSED]
+        # Repaired code makes the strict xfail fail, as it would for pytest.
+        good = changed(root, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)")
+        verdict = runner.validate(good, [run.results[0].nodeid])
+        assert verdict.outcome is Outcome.FAILED
+        assert runner.confirm(good).exit_code == 1
+        assert runner.confirm({}).exit_code == 0

@@ -40,9 +40,10 @@ def mutants(source: bytes) -> Iterator[tuple[str, bytes]]:
         begin = starts[token.start[0] - 1] + token.start[1]
         end = starts[token.end[0] - 1] + token.end[1]
         for new in replacements:
-            yield f"{token.start}: {token.string} -> {new}", (
-                text[:begin] + new + text[end:]
-            ).encode()
+            yield (
+                f"{token.start}: {token.string} -> {new}",
+                (text[:begin] + new + text[end:]).encode(),
+            )
     for number, line in enumerate(lines):
         if line.strip():
             indent = line[: len(line) - len(line.lstrip())]

@@ -10,6 +10,7 @@ import threading
 
 confine = sys.modules["_trm_worker_confine"]
 fresh = sys.modules["_trm_worker_fresh"]
+namespaces = sys.modules["_trm_worker_namespaces"]
 observe = sys.modules["_trm_worker_observe"]
 runs = sys.modules["_trm_worker_session"]
 serve = sys.modules["_trm_worker_serve"]
@@ -28,7 +29,7 @@ class Collected:
     def run(self):
         confine.become_subreaper()
         args, notes = runs.arguments(self.settings)
-        self.plugin = runs.Plugin(self.tree, self.serve, observe)
+        self.plugin = runs.Plugin(self.tree, self.serve)
         self.plugin.notes.extend(notes)
         self.audit = observe.Audit(self.tree)
         self.audit.install()
@@ -53,17 +54,13 @@ class Collected:
         self.session = session
         runs.quiet(session.config)
         self.items = {item.nodeid: item for item in session.items}
-        for module in list(sys.modules.values()):
-            path = self.path_of(module)
-            if path is not None:
-                self.modules[path] = module.__file__
+        self.modules = self.tree.loaded()
+        swap.WARNINGS_MATTER[0] = runs.warnings_matter(session.config)
         self.index = swap.Index(self.recorder.codes)
         serve.write_frame(self.fds[1], 0, b"H", self.hello(0, runs.described_items(session)))
         gc.collect()
         gc.freeze()
-        serve.Server(
-            self.fds[0], self.fds[1], self.settings, self.body, prepare=self.prepare
-        ).run()
+        serve.Server(self.fds[0], self.fds[1], self.settings, self.body, prepare=self.prepare).run()
         os._exit(0)
 
     def prepare(self, request):
@@ -78,10 +75,6 @@ class Collected:
                 except (swap.Inexact, UnicodeDecodeError):
                     pass  # the child says so
 
-    def path_of(self, module):
-        name = getattr(module, "__file__", None)
-        return self.tree.relative(name) if isinstance(name, str) else None
-
     def body(self, request, put, folder):
         """A child's whole life."""
         config, settings = self.session.config, self.settings
@@ -93,7 +86,7 @@ class Collected:
             return put(b"N", str(reason))
         opened = []
         if (request["baseline"] or request["writes"]) and "mount" in self.guards["active"]:
-            confine.private_mounts()
+            namespaces.private_mounts()
             if fresh.open_root(settings, folder):
                 opened.append(settings["root"])
                 os.chdir(settings["cwd"])
@@ -114,7 +107,7 @@ class Collected:
         if late:
             fresh.InMemory(late)
         items = [self.items[nodeid] for nodeid in request["tests"]]
-        runs.run_items(items, self.plugin, put, request, observe, lines, audit)
+        runs.run_items(items, self.plugin, put, request, lines, audit)
         put(b"D", self.aftermath(folder, opened) if request["baseline"] else {})
 
     def plan(self, request):
@@ -122,7 +115,9 @@ class Collected:
         swaps, late = [], {}
         for path, text in request["files"].items():
             data = text.encode("latin-1")
-            if path in self.modules:
+            if path in self.settings["preloaded"]:
+                raise swap.Inexact("%s is imported by pytest itself" % path)
+            elif path in self.modules:
                 swaps += swap.plan(self.source(path), data, self.index, self.tree)
             elif path in request["late"]:
                 swap.compile_checked(data, path)
@@ -147,10 +142,6 @@ class Collected:
 
     def aftermath(self, folder, opened):
         """What the baseline did besides passing: late imports, files written to the project."""
-        late = set()
-        for module in list(sys.modules.values()):
-            path = self.path_of(module)
-            if path is not None and path not in self.modules:
-                late.add(path)
+        late = set(self.tree.loaded()) - set(self.modules)
         wrote = bool(opened) and bool(os.listdir(os.path.join(folder, "upper")))
         return {"late": sorted(late), "wrote": wrote}

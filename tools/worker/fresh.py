@@ -7,6 +7,7 @@ import os
 import sys
 
 confine = sys.modules["_trm_worker_confine"]
+namespaces = sys.modules["_trm_worker_namespaces"]
 observe = sys.modules["_trm_worker_observe"]
 runs = sys.modules["_trm_worker_session"]
 swap = sys.modules["_trm_worker_swap"]
@@ -20,8 +21,8 @@ def open_root(settings, folder):
     os.mkdir(upper)
     os.mkdir(work)
     try:
-        confine.overlay(settings["root"], upper, work)
-    except confine.GuardError:
+        namespaces.overlay(settings["root"], upper, work)
+    except namespaces.GuardError:
         return False
     return True
 
@@ -83,17 +84,19 @@ class Zygote:
                     check_compiles(data, path)
         except swap.Invalid as invalid:
             return put(b"I", [type(invalid.error).__name__, str(invalid)])
+        if not request["plain"] and set(request["files"]) & set(self.settings["preloaded"]):
+            return put(b"N", "pytest itself imports the file")
         opened, mounts = [], "mount" in self.guards["active"]
         if request["shadow"]:
             opened.append(request["shadow"])
         elif mounts:
-            confine.private_mounts()
+            namespaces.private_mounts()
             if (request["writes"] or request["plain"]) and open_root(self.settings, folder):
                 opened.append(root)
                 os.chdir(self.settings["cwd"])
             try:
                 put_in_place(files, folder)
-            except (OSError, confine.GuardError) as error:
+            except (OSError, namespaces.GuardError) as error:
                 return put(b"N", "cannot mount over the old file: %s" % error)
         elif request["plain"] or request["spawns"] or set(request["files"]) & set(request["reads"]):
             return put(b"N", "the tests start programs or read sources; no private mounts here")
@@ -117,9 +120,9 @@ class Zygote:
             items, missing = select_items(session.items, request["tests"])
             put(b"C", [missing, [item.nodeid for item in items]])
             if not (request["stop"] and (missing or plugin.errors)):
-                runs.run_items(items, plugin, put, request, observe)
+                runs.run_items(items, plugin, put, request)
 
-        plugin = runs.Plugin(observe.Tree(self.settings["root"]), serve, observe)
+        plugin = runs.Plugin(observe.Tree(self.settings["root"]), serve)
         args, _ = runs.arguments(self.settings, request["args"])
         runs.run_pytest(args, plugin)
         if plugin.errors:
@@ -172,4 +175,4 @@ def put_in_place(files, folder):
         os.chmod(patched, old.st_mode & 0o7777)
         # Cached bytecode is matched by whole seconds and size: never the old second.
         os.utime(patched, (old.st_atime, old.st_mtime + 2))
-        confine.bind(patched, path)
+        namespaces.bind(patched, path)

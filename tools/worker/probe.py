@@ -82,9 +82,9 @@ def main():
     spec = importlib.util.spec_from_file_location("_trm_worker", os.path.join(here, "worker.py"))
     worker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(worker)
-    confine = worker.sibling("confine")
+    namespaces, confine = worker.sibling("namespaces"), worker.sibling("confine")
     settings["fds"] = []
-    guards = worker.enter(settings, confine)
+    guards = worker.enter(settings, namespaces, confine)
     confine.become_subreaper()
     folder = os.path.join(settings["scratch"], "candidate")
     os.mkdir(folder, 0o700)

@@ -16,6 +16,7 @@ import sys
 import time
 
 confine = sys.modules["_trm_worker_confine"]
+namespaces = sys.modules["_trm_worker_namespaces"]
 
 HEADER = struct.Struct(">II")
 FINAL = (b"D", b"I", b"N", b"X")  # after one of these nothing more is expected of a child
@@ -147,8 +148,8 @@ class Server:
                 os.close(reader)
                 for fd in [self.inp.fd, self.out] + list(self.jobs):
                     os.close(fd)
-                if confine.LINUX:
-                    confine.die_with_parent()
+                if namespaces.LINUX:
+                    namespaces.die_with_parent()
                 self.body(request, Put(writer, number), folder)
                 code = 0
             except BaseException:

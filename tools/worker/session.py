@@ -13,6 +13,8 @@ import _pytest.assertion.util
 import _pytest.nodes
 import pytest
 
+failures = sys.modules["_trm_worker_failures"]
+
 # Other plugins' entry points, each with the argument that switches it off if it is installed.
 NEUTRALIZED = {"pytest_cov": "--no-cov"}
 
@@ -45,12 +47,11 @@ def arguments(settings, args=None):
 class Plugin:
     """Collects, records reports, and hands the session to `serve(session)` instead of the loop."""
 
-    def __init__(self, tree, serve, observer=None):
+    def __init__(self, tree, serve):
         self.tree, self.serve = tree, serve
         self.errors, self.notes = [], []
         self.reports, self.error, self.compared = [], None, None
         self.want_compare = True
-        self.observer = observer
         self.positional, self.rootdir, self.configfile = None, "", None
 
     @pytest.hookimpl(hookwrapper=True)
@@ -102,14 +103,13 @@ class Plugin:
         self.reports.append((report.when, report.outcome, hasattr(report, "wasxfail")))
 
     def pytest_assertrepr_compare(self, config, op, left, right):
-        if self.want_compare and self.observer is not None:
-            short = self.observer.short
-            self.compared = op, short(left, 400), short(right, 400)
+        if self.want_compare:
+            self.compared = op, failures.short(left, 400), failures.short(right, 400)
 
     def outcome(self):
         """The outcome of the item whose reports were recorded last."""
         found = "passed"
-        for when, outcome, xfailed in self.reports:
+        for when, outcome, _ in self.reports:
             if outcome == "failed":
                 if when == "call" or when not in ("setup", "teardown"):
                     return "failed"
@@ -161,11 +161,22 @@ def run_pytest(args, plugin):
                 "line": None,
                 "missing_module": None,
                 "collecting": "",
-            }  # fmt: skip
+            }
         )
         return 4
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 4
+
+
+def warnings_matter(config):
+    """Whether a warning given during an import can become an error."""
+    try:
+        filters = list(config.getini("filterwarnings"))
+        filters += getattr(config.known_args_namespace, "pythonwarnings", None) or []
+    except (AttributeError, ValueError):
+        return True
+    filters += sys.warnoptions
+    return any(text.strip().startswith("e") for text in filters)
 
 
 def quiet(config):
@@ -228,12 +239,12 @@ def private_temporary(config, folder):
         os.environ[name] = folder
     tempfile.tempdir = folder
     factory = getattr(config, "_tmp_path_factory", None)
-    if factory is not None and getattr(factory, "_given_basetemp", None) is None:
+    if factory is not None and hasattr(factory, "_given_basetemp"):
         from pathlib import Path
 
-        base = Path(folder) / "pytest"
-        base.mkdir(mode=0o700)
-        factory._basetemp = base
+        # Made by pytest at first use, which most tests never come to.
+        factory._given_basetemp = Path(folder) / "pytest"
+        factory._basetemp = None
 
 
 BLOCKED_ERRNO = {1, 13, 30}  # EPERM, EACCES, EROFS
@@ -250,7 +261,7 @@ def _blocked(error):
     return False
 
 
-def run_items(items, plugin, put, request, observer, lines=None, audit=None):
+def run_items(items, plugin, put, request, lines=None, audit=None):
     """Runs `items` in order through pytest's own protocol and reports each.
 
     Frames: S start [nodeid, wall limit], R result, F failure. `request`: stop (at the first that
@@ -290,12 +301,12 @@ def run_items(items, plugin, put, request, observer, lines=None, audit=None):
         outcome, kind, message = plugin.outcome(), None, None
         error = plugin.error
         if error is not None and outcome in ("failed", "error"):
-            kind, message = observer.describe(error[0])
+            kind, message = failures.describe(error[0])
             extra["blocked"] = _blocked(error[0])
         put(b"R", [item.nodeid, outcome, cpu, wall, kind, message, extra])
         if want and error is not None and outcome in ("failed", "error"):
             path = plugin.tree.relative(str(getattr(item, "path", None) or item.fspath))
-            account = observer.failure(
+            account = failures.failure(
                 item.nodeid, error[0], error[1], plugin.tree, path, plugin.compared
             )
             put(b"F", account)

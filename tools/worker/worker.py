@@ -28,27 +28,27 @@ def sibling(name):
     return module
 
 
-def enter(settings, confine):
+def enter(settings, namespaces, confine):
     """Namespaces and mounts for the worker as a whole. Returns the guards in place."""
     scratch, writable, limits = settings["scratch"], settings["writable"], settings["limits"]
     off = settings["guards_off"]
     active, landlock = set(), None
     if "namespaces" not in off:
-        names = confine.probe_namespaces(settings["network"], scratch, writable, limits)
+        names = namespaces.probe_namespaces(settings["network"], scratch, writable, limits)
         if names:
-            confine.unshare(names)
+            namespaces.unshare(names)
             if "pid" in names:
-                inside_new_pid_namespace(settings, confine)
-            active = confine.arrange(names, scratch, writable, limits)
+                inside_new_pid_namespace(settings, namespaces)
+            active = namespaces.arrange(names, scratch, writable, limits)
     if "landlock" not in off and confine.landlock_abi():
         landlock = confine.Landlock(deny_tcp=not settings["network"] and "net" not in active)
         if "read_only" not in active:
             landlock.restrict([scratch] + writable)
-    settings["overlay"] = "mount" in active and not confine.has_submounts(settings["root"])
+    settings["overlay"] = "mount" in active and not namespaces.has_submounts(settings["root"])
     return {"active": active, "landlock": landlock}
 
 
-def inside_new_pid_namespace(settings, confine):
+def inside_new_pid_namespace(settings, namespaces):
     """Goes on as the first process of the namespace; its end ends everything in there."""
     child = os.fork()
     if child:
@@ -56,7 +56,7 @@ def inside_new_pid_namespace(settings, confine):
             os.close(fd)
         status = os.waitpid(child, 0)[1]
         os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 71)
-    confine.die_with_parent()
+    namespaces.die_with_parent()
 
 
 def become_pytest(settings):
@@ -90,7 +90,7 @@ def main():
     fds = [int(text) for text in sys.argv[1:5]]
     for fd in fds:
         os.set_inheritable(fd, False)
-    confine = sibling("confine")
+    namespaces, confine = sibling("namespaces"), sibling("confine")
     serve = sibling("serve")
     frames, first = serve.Frames(fds[0]), []
     while not first:
@@ -99,16 +99,19 @@ def main():
             return 0
     settings = json.loads(first[0][2])
     settings["fds"] = fds
-    guards = enter(settings, confine)
+    guards = enter(settings, namespaces, confine)
     try:
         become_pytest(settings)
-        for name in ("observe", "swap"):
+        for name in ("observe", "failures", "swap"):
             sibling(name)
         session = sibling("session")
     except ImportError as error:
         serve.write_frame(fds[1], 0, b"X", {"error": "no-pytest", "message": str(error)})
         return 3
     fresh, collected = sibling("fresh"), sibling("collected")
+    # The project may be something that pytest itself imports: no fork of ours is "before" it.
+    tree = sys.modules["_trm_worker_observe"].Tree(settings["root"])
+    settings["preloaded"] = tree.loaded()
     confine.become_subreaper()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pytest_version, python_version = session.versions()
@@ -126,7 +129,7 @@ def main():
         try:
             os.close(fds[0])
             os.close(fds[1])
-            confine.die_with_parent()
+            namespaces.die_with_parent()
             collected.Collected(settings, guards, fds[2:]).run()
             code = 0
         except BaseException:

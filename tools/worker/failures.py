@@ -1,0 +1,175 @@
+"""How a failure is described: exception, own frames with values, both sides, hints for a repair.
+
+Standard library only, Python >= 3.8.
+"""
+
+import os
+import reprlib
+import sys
+import types
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = _repr.maxlong = 80
+_repr.maxlist = _repr.maxtuple = _repr.maxset = _repr.maxdict = _repr.maxfrozenset = 12
+
+
+def short(value, size=80):
+    """A repr of at most `size` signs that never raises."""
+    try:
+        text = _repr.repr(value)
+    except BaseException as error:  # a broken __repr__ of the code under test
+        text = "<%s with a broken repr: %s>" % (type(value).__name__, type(error).__name__)
+    return text if len(text) <= size else text[: size - 3] + "..."
+
+
+def describe(error):
+    """(type name, message) of an exception."""
+    try:
+        message = str(error)
+    except BaseException as other:
+        message = "<broken str: %s>" % type(other).__name__
+    return type(error).__name__, message[:2000]
+
+
+def _safe_names(thing):
+    try:
+        return sorted(name for name in dir(thing) if isinstance(name, str))
+    except BaseException:
+        return []
+
+
+def suggestions(error, frame):
+    """What the exception itself tells about a repair (JSON-able)."""
+    data = {}
+    if isinstance(error, NameError):
+        name = getattr(error, "name", None)
+        if name is None and "'" in str(error):
+            name = str(error).split("'")[1]
+        data["name"] = name
+        data["unbound_local"] = isinstance(error, UnboundLocalError)
+        if frame is not None:
+            data["locals"] = sorted(frame.f_locals)[:200]
+            data["globals"] = sorted(map(str, frame.f_globals))[:400]
+    elif isinstance(error, AttributeError):
+        parts = str(error).split("'")
+        data["name"] = getattr(error, "name", None) or (parts[-2] if len(parts) > 2 else None)
+        thing = getattr(error, "obj", None)
+        if thing is None and frame is not None and data["name"]:
+            # Before 3.10 the exception does not hold the object: look for it among the locals.
+            wanted = parts[1] if len(parts) > 1 else None
+            for value in frame.f_locals.values():
+                if type(value).__name__ == wanted or getattr(value, "__name__", 0) == wanted:
+                    thing = value
+                    break
+        if thing is not None:
+            data["type"] = (
+                thing.__name__ if isinstance(thing, types.ModuleType) else type(thing).__name__
+            )
+            names = [name for name in _safe_names(thing) if not name.startswith("__")]
+            data["attributes"] = names[:200]
+    elif isinstance(error, ImportError):
+        data["module"] = error.name
+        data["name"] = getattr(error, "name_from", None)
+        if data["name"] is None and "cannot import name '" in str(error):
+            data["name"] = str(error).split("'")[1]
+        module = sys.modules.get(error.name or "")
+        if module is not None:
+            names = [name for name in _safe_names(module) if not name.startswith("__")]
+            data["attributes"] = names[:200]
+    elif isinstance(error, (KeyError, IndexError)):
+        data["key"] = short(error.args[0]) if error.args else ""
+    elif isinstance(error, TypeError):
+        data.update(_callee(error, frame))
+    return data
+
+
+def _callee(error, frame):
+    """The signature of the function a TypeError names, if it can be found by name."""
+    import inspect
+
+    head = str(error).split("(")[0].strip()
+    name = head.split(".")[-1]
+    if not name.isidentifier() or frame is None:
+        return {}
+    candidates = [frame.f_locals.get(name), frame.f_globals.get(name)]
+    owner = head.split(".")[-2] if "." in head else None
+    for space in (frame.f_locals, frame.f_globals):
+        for value in list(space.values()):
+            if owner and getattr(value, "__name__", None) == owner:
+                candidates.append(getattr(value, name, None))
+            if owner and type(value).__name__ == owner:
+                candidates.append(getattr(value, name, None))
+    for value in candidates:
+        if callable(value):
+            try:
+                return {"callee": head, "signature": str(inspect.signature(value))}
+            except (ValueError, TypeError):
+                continue
+    return {"callee": head}
+
+
+def _lines_of(path, line):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            for number, text in enumerate(handle, 1):
+                if number == line:
+                    return text.strip()
+    except OSError:
+        pass
+    return ""
+
+
+def _where(frame, line):
+    return line if line is not None else frame.f_code.co_firstlineno
+
+
+def failure(nodeid, error, traceback, tree, test_path, compared):
+    """A JSON-able account of a failed test. `compared`: (operator, actual, expected) or None."""
+    frames, all_frames = [], []
+    while traceback is not None:
+        all_frames.append((traceback.tb_frame, traceback.tb_lineno))
+        traceback = traceback.tb_next
+    test_line, innermost = "", None
+    for frame, number in all_frames:
+        filename = frame.f_code.co_filename
+        path = tree.relative(filename)
+        if path is None:
+            continue
+        innermost = frame
+        line = _where(frame, number)
+        if path == test_path:
+            test_line = _lines_of(os.path.join(tree.root, path), line)
+        names = {}
+        for name, value in list(frame.f_locals.items())[:60]:
+            if not name.startswith(("@", "__")):
+                names[name] = short(value)
+        frames.append(
+            {"path": path, "line": line, "function": frame.f_code.co_name, "names": names}
+        )
+    kind, message = describe(error)
+    operator, actual, expected = compared or (None, None, None)
+    if compared is None:
+        # unittest's assertEqual family keeps both sides as its arguments `first` and `second`.
+        for frame, _ in all_frames:
+            code = frame.f_code
+            if "unittest" not in code.co_filename or not code.co_name.startswith("assert"):
+                continue
+            if "first" in code.co_varnames[:3] and "second" in frame.f_locals:
+                operator = {"assertEqual": "=="}.get(code.co_name, code.co_name)
+                actual = short(frame.f_locals["first"], 400)
+                expected = short(frame.f_locals["second"], 400)
+                break
+    if len(frames) > 60:
+        frames = frames[:20] + frames[-40:]
+    frame = all_frames[-1][0] if all_frames else None
+    if frame is not None and tree.relative(frame.f_code.co_filename) is None:
+        frame = innermost
+    try:
+        hints = suggestions(error, frame)
+    except BaseException:
+        hints = {}
+    return {
+        "nodeid": nodeid, "exception": kind, "message": message, "frames": frames,
+        "actual": actual, "expected": expected, "operator": operator, "test_line": test_line,
+        "suggestions_data": hints,
+    }  # fmt: skip
