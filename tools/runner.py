@@ -184,7 +184,7 @@ class Runner:
             answer.results.append(
                 TestResult(current, outcome, answer.end["cpu"], message=answer.ending())
             )
-            answer.extras.append({"cut": True})
+            answer.extras.append({"cut": True, "lines": answer.partial})
         for result, extra in zip(answer.results, answer.extras, strict=True):
             path, line = places.get(result.nodeid, ("", None))
             run.results.append(dataclasses.replace(result, path=path, line=line))
@@ -281,7 +281,7 @@ class Runner:
             passed = [each for each in self._own.values() if each.outcome is Outcome.PASSED]
             slow = max((each.seconds for each in passed), default=0.1)
             wait = max((each.wall for each in passed), default=0.1)
-            cpu, wall = max(1.0, bounds.factor * slow), max(3.0, bounds.factor * wait)
+            cpu, wall = max(0.3, bounds.factor * slow), max(2.0, bounds.factor * wait)
         else:
             cpu = max(bounds.cpu_floor, bounds.factor * own.seconds)
             wall = max(bounds.wall_floor, bounds.factor * own.wall)

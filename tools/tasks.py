@@ -25,6 +25,7 @@ class Answer:
     missing: list[str] = field(default_factory=list)  # wanted tests that were not collected
     inexact: str = ""  # why this server cannot judge it
     broken: str = ""  # a traceback of the worker itself
+    partial: dict[str, list[int]] = field(default_factory=dict)  # lines of the test that goes on
     done: dict[str, Any] | None = None
     end: dict[str, Any] | None = None
 
@@ -39,6 +40,9 @@ class Answer:
                 TestResult(nodeid, found, cpu, wall, exception=exception, message=message)
             )
             self.extras.append(extra)
+            self.partial = {}
+        elif kind == b"P":
+            self.partial = data
         elif kind == b"F":
             frames = [Frame(**frame) for frame in data.pop("frames")]
             self.failures.append(Failure(frames=frames, **data))

@@ -147,8 +147,12 @@ class Lines:
             threading.settrace(None)
         elif self._tool is not None:
             MONITORING.set_events(self._tool, 0)
+        return self.so_far()
+
+    def so_far(self):
+        """{path: sorted lines} since `begin`, while it goes on."""
         merged = {}
-        for code, lines in self.seen.items():
+        for code, lines in list(self.seen.items()):
             path = self.tree.relative(code.co_filename)
             if path is not None:
                 merged.setdefault(path, set()).update(lines)

@@ -264,7 +264,7 @@ def _blocked(error):
 def run_items(items, plugin, put, request, lines=None, audit=None):
     """Runs `items` in order through pytest's own protocol and reports each.
 
-    Frames: S start [nodeid, wall limit], R result, F failure. `request`: stop (at the first that
+    Frames: S start [nodeid, wall limit], P lines so far, R result, F failure. `request`: stop (at the first that
     does not pass), want_failure, limits {nodeid: [cpu, wall]}. Stops where pytest would.
     """
     limits, default = request["limits"], request["limit"]
@@ -281,6 +281,9 @@ def run_items(items, plugin, put, request, lines=None, audit=None):
             audit.begin()
         if lines is not None:
             lines.begin()
+            # A test that will be cut tells its lines before: half its time is half-way into any hang.
+            signal.signal(signal.SIGVTALRM, lambda *_: put(b"P", lines.so_far()))
+            signal.setitimer(signal.ITIMER_VIRTUAL, cpu_limit / 2)
         wall, cpu = time.perf_counter(), time.process_time()
         # Default action, not a Python handler: it also cuts a loop inside C.
         signal.setitimer(signal.ITIMER_PROF, cpu_limit)
@@ -291,6 +294,7 @@ def run_items(items, plugin, put, request, lines=None, audit=None):
             plugin.error = error, error.__traceback__
             stop = True
         signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         if lines is not None:
             extra["lines"] = lines.end()
