@@ -77,7 +77,8 @@ def test_most_enumerated_edits_parse_and_each_can_be_written() -> None:
     module = Module(FUNCTION)
     unit = module.units[0]
     parsed = total = 0
-    for candidate in enumerate_edits(module, unit, Scope.of(module, unit), tiers=(1, 2, 3, 4)):
+    found = list(enumerate_edits(module, unit, Scope.of(module, unit), tiers=(1, 2, 3, 4, 5)))
+    for candidate in found[::23]:
         total += 1
         apply_edit(module, candidate.edit)
         parsed += parses(module, unit, candidate.edit)
@@ -88,7 +89,7 @@ def test_canonical_form_is_that_of_the_whole_sequences() -> None:
     module = Module(FUNCTION)
     unit = module.units[0]
     texts = [leaf.text for leaf in module.leaves]
-    for candidate in enumerate_edits(module, unit, Scope.of(module, unit)):
+    for candidate in list(enumerate_edits(module, unit, Scope.of(module, unit)))[::3]:
         edit = candidate.edit
         after = [*texts[: edit.start], *edit.tokens, *texts[edit.end :]]
         prefix = 0

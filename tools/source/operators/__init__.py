@@ -14,7 +14,7 @@ from itertools import accumulate
 
 from tools.source.edits import Edit
 from tools.source.leaves import Module, Unit
-from tools.source.operators import calls, conditions, copies, statements, swaps, values
+from tools.source.operators import calls, conditions, copies, names, statements, swaps, values, wide
 from tools.source.operators.base import REGISTRY, Candidate, Operator, canonical
 from tools.source.operators.scope import Scope
 from tools.source.operators.view import Item, view_of
@@ -25,7 +25,7 @@ _TRIES = 4
 
 
 def enumerate_edits(
-    module: Module, unit: Unit, scope: Scope, tiers: Iterable[int] = (1, 2, 3)
+    module: Module, unit: Unit, scope: Scope, tiers: Iterable[int] = (1, 2, 3, 4)
 ) -> Iterator[Candidate]:
     """All edits of a unit: by tier, then by place, then by operator; no two have the same result, none is a no-op.
 
@@ -85,4 +85,4 @@ def sample_edit(
 
 
 __all__ = ["FAMILIES", "OPERATORS", "Candidate", "Operator", "Scope", "calls", "canonical", "conditions",
-           "copies", "enumerate_edits", "sample_edit", "statements", "swaps", "values"]  # fmt: skip
+           "copies", "enumerate_edits", "names", "sample_edit", "statements", "swaps", "values", "wide"]  # fmt: skip

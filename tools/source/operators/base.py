@@ -27,7 +27,7 @@ class Candidate:
 class Operator:
     """One kind of edit.
 
-    tier 1..3 are enumerated by repair in that order; tier 4 is only sampled, to break correct code. `weight` is the default
+    tiers 1..4 are enumerated by repair in that order; tier 5 is only sampled, to break correct code. `weight` is the default
     share in sampling. `anchors` are the buckets of View whose items it changes; `examples` are (before, after) sources.
     """
 

@@ -209,6 +209,8 @@ def argument_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
             yield close, close, (*lead, *value)
     callee = texts[item.start - 1]
     if callee in ("sorted", "sort", "max", "min"):
+        for name in scope.locals[:6]:
+            yield close, close, (*lead, "key", "=", "lambda", "x", ":", name, "[", "x", "]")
         for key in _KEYS:
             yield close, close, (*lead, *key)
     for keyword in scope.keywords[:6]:
@@ -236,7 +238,8 @@ def element_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
         return
     bare = item.kind == "expression_list"
     close = item.end if bare else item.end - 1
-    values: list[Tokens] = [(name,) for name in scope.locals[:10]] + [("0",), ("1",), ("None",)]
+    values: list[Tokens] = [(name,) for name in scope.locals[:10]]
+    values += [("0",), ("1",), ("None",), ("[", "]")]
     lead: Tokens = (",",) if item.children and view.texts[close - 1] != "," else ()
     for value in values:
         yield close, close, (*lead, *value)
@@ -304,7 +307,7 @@ def qualify(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "call_value",
     "call",
-    3,
+    4,
     "load",
     ("f(a, b); g(a)", "f(g(a), b); g(a)"),
     ("f(a, b)", "f(a, f(a, b))"),

@@ -228,14 +228,16 @@ def condition_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
             continue
         for word, left, level in (("and", and_left, 4), ("or", here, 3)):
             yield view.put(item, (*left, word, *test), level)
-            if "[" in here or "(" in here:  # what guards an access must come before it
+            if (
+                "[" in here or "(" in here or "." in here
+            ):  # what guards an access must come before it
                 yield view.put(item, (*test, word, *left), level)
 
 
 @operator(
     "guard_insert",
     "insertion",
-    3,
+    4,
     "gap",
     ("def f(a):\n    return a", "def f(a):\n    if not a:\n        return None\n    return a"),
     (

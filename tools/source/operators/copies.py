@@ -1,4 +1,4 @@
-"""Tier 4: extra code made of the unit's own pieces. Only to break correct code, so that deleting is learned."""
+"""Tier 5: extra code made of the unit's own pieces. Only to break correct code, so that deleting is learned."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _short_statements(view: View) -> list[Tokens]:
 @operator(
     "extra_statement",
     "extra",
-    4,
+    5,
     "gap",
     ("f(a)\ng(b)", "f(a)\ng(b)\nf(a)"),
     ("f(a, b)", "f(a, b)\nf(b, b)"),
@@ -59,7 +59,7 @@ def extra_statement(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "extra_guard",
     "extra",
-    4,
+    5,
     "gap",
     (
         "def f(a):\n    if a:\n        return b\n    g(a)",
@@ -86,7 +86,7 @@ def extra_guard(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "extra_operand",
     "extra",
-    4,
+    5,
     "load",
     ("f(a, b)", "f(a + b, b)"),
     ("f(a - b, c)", "f(a - b, c - b)"),
@@ -124,7 +124,7 @@ def extra_operand(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "extra_condition",
     "extra",
-    4,
+    5,
     "condition",
     ("if a:\n    b\nif c < d:\n    e", "if a and c < d:\n    b\nif c < d:\n    e"),
     weight=3,
@@ -149,7 +149,7 @@ def extra_condition(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "extra_argument",
     "extra",
-    4,
+    5,
     "argument_list",
     ("f(a, b=1); g(c)", "f(a, b=1); g(c, b=1)"),
     ("f(a); g(c)", "f(a); g(a, c)"),
@@ -175,7 +175,7 @@ def extra_argument(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "extra_suffix",
     "extra",
-    4,
+    5,
     "load",
     ("f(a.b[0], c)", "f(a.b[0], c[0])"),
     ("f(a.g(), c)", "f(a.g(), c.g())"),
@@ -202,7 +202,7 @@ def extra_suffix(view: View, scope: Scope, item: Item) -> Iterator[Change]:
         yield item.end, item.end, tokens
 
 
-@operator("extra_wrap", "extra", 4, "load", ("f(g(a), b)", "f(g(a), g(b))"), weight=1.5)
+@operator("extra_wrap", "extra", 5, "load", ("f(g(a), b)", "f(g(a), g(b))"), weight=1.5)
 def extra_wrap(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A call of a function that the unit calls, around an expression."""
     if (
@@ -222,7 +222,7 @@ def extra_wrap(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "extra_block",
     "extra",
-    4,
+    5,
     "statement",
     ("f(a)\nif b:\n    c", "if b:\n    f(a)\nif b:\n    c"),
     weight=1,
@@ -254,7 +254,7 @@ def extra_block(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "extra_element",
     "extra",
-    4,
+    5,
     "list tuple expression_list set",
     ("f([a, b], c)", "f([a, b, c], c)"),
     weight=0.7,

@@ -191,7 +191,7 @@ def return_change(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "return_assign",
     "statement",
-    3,
+    4,
     "return_statement",
     ("def f(a):\n    return b", "def f(a):\n    a = b"),
     weight=0.3,
@@ -325,6 +325,11 @@ def statement_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ):
         return
     names = scope.locals[:6]
+    methods = [
+        name
+        for name in ("append", "add", "extend", "remove", "update")
+        if name in ("append", *scope.methods)
+    ]
     made: list[Tokens] = []
     if last and in_loop(place):
         made += [("break",), ("continue",)]
@@ -349,17 +354,9 @@ def statement_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
         made += [(name, "=", name, "[", "1", ":", "]")]
         for other in names:
             if other != name:
-                made += [
-                    (name, ".", "append", "(", other, ")"),
-                    (name, "=", other),
-                    (name, "+=", other),
-                ]
-                made += [
-                    (name, ".", "add", "(", other, ")"),
-                    (name, ".", "remove", "(", other, ")"),
-                ]
+                made += [(name, "=", other), (name, "+=", other)]
                 made += [(name, ".", "append", "(", other, "[", "-", "1", "]", ")")]
-                made += [(name, ".", "extend", "(", other, ")")]
+                made += [(name, ".", method, "(", other, ")") for method in methods]
     for tokens in made:
         yield at, at, (*tokens, NEWLINE)
 
@@ -367,7 +364,7 @@ def statement_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "statement_wrap",
     "insertion",
-    3,
+    4,
     "statement",
     ("f(a)", "if a:\n    f(a)"),
     ("f(a)", "if not a:\n    f(a)"),

@@ -20,10 +20,12 @@ _SUFFIX_METHODS = (
     "split",
     "pop",
     "title",
+    "swapcase",
+    "encode",
 )
 
 
-def _value(item: Item) -> bool:
+def is_value(item: Item) -> bool:
     """A read expression that is not the callee of a call nor the object of a method call."""
     parent = item.parent
     if not item.load or parent is None:
@@ -55,9 +57,7 @@ def _binary(view: View, item: Item, symbol: str, other: Tokens, front: bool = Fa
     weight=2,
 )
 def offset_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
-    if not _value(item) or (
-        item.parent is not None and item.parent.kind in ("attribute", "parenthesized_expression")
-    ):
+    if not is_value(item) or (item.parent is not None and item.parent.kind == "attribute"):
         return
     if item.kind == "binary_operator" and view.texts[item.end - 1] == "1":
         return
@@ -215,7 +215,7 @@ def slice_bound(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     weight=1.5,
 )
 def index_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
-    if _value(item):
+    if is_value(item):
         for index in (
             ("0",),
             ("-", "1"),
@@ -243,7 +243,7 @@ def index_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 )
 def suffix_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """An index or slice by a variable, an attribute of the file, a common method."""
-    if not _value(item):
+    if not is_value(item):
         return
     at = item.end
     for attr in scope.attributes[:12]:
@@ -270,9 +270,7 @@ def suffix_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     weight=2,
 )
 def operand_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
-    if not _value(item) or (
-        item.parent is not None and item.parent.kind in ("attribute", "parenthesized_expression")
-    ):
+    if not is_value(item) or (item.parent is not None and item.parent.kind == "attribute"):
         return
     for symbol, number in (
         ("//", "2"),
@@ -284,6 +282,13 @@ def operand_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
         ("**", "2"),
     ):
         yield _binary(view, item, symbol, (number,))
+    for number in scope.literals[:8]:
+        if number[-1] in "'\"":
+            yield _binary(view, item, "+", (number,))
+            yield _binary(view, item, "+", (number,), front=True)
+        elif number != "2":
+            for symbol in ("+", "-", "*", "%", "**"):
+                yield _binary(view, item, symbol, (number,))
     for number in ("1", "2"):
         yield _binary(view, item, "-", (number,), front=True)
     for other in scope.locals[:10]:
@@ -338,13 +343,13 @@ def operator_operand(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 def subexpression(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """An expression by another expression of the unit."""
     size = item.end - item.start
-    if size > 12 or (item.field == "function" and item.kind == "identifier"):
+    if size > 24 or (item.field == "function" and item.kind == "identifier"):
         return
     here = view.tokens(item)
     required = view.required(item)
     single = size == 1
     for tokens, level in view.expressions:
-        if tokens == here or (single and len(tokens) == 1):
+        if tokens == here or (single and len(tokens) == 1 and item.kind == "identifier"):
             continue
         yield item.start, item.end, tokens if level >= required else ("(", *tokens, ")")
 
@@ -361,7 +366,7 @@ def subexpression(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 )
 def literal_value(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """An expression by a constant."""
-    if not _value(item) or item.end - item.start > 12:
+    if not is_value(item) or item.end - item.start > 12:
         return
     for value in (
         ("0",),
@@ -378,25 +383,3 @@ def literal_value(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     yield view.put(item, ("-", "1"), 13)
     for value in (*scope.literals[:8], *scope.mined[:16]):
         yield view.put(item, (value,))
-
-
-@operator(
-    "conditional_insert",
-    "insertion",
-    3,
-    "identifier call attribute subscript",
-    ("f(a, b)", "f(a if a else b, b)"),
-    weight=0.5,
-)
-def conditional_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
-    """`e` by `e if e else y` and `e if test else y`, with tests of the unit."""
-    if not _value(item) or item.end - item.start > 6:
-        return
-    here = view.tokens(item)
-    others: list[Tokens] = [("None",), ("0",), *((name,) for name in scope.locals[:4])]
-    for other in others:
-        if other != here:
-            yield view.put(item, (*here, "if", *here, "else", *other), 2)
-            for test, level in view.tests[:4]:
-                if level >= 3:
-                    yield view.put(item, (*here, "if", *test, "else", *other), 2)
