@@ -36,6 +36,7 @@ from tools.workspace import Workspace, find_workspace
 FARTHEST = 1024  # commits looked at when no good revision is given
 FLAKY_RUNS = 10  # of a flaky test at either end
 FLAKY_PROBES = 200
+FLAKY_MASS = 0.99  # of the posterior on one commit before it is named
 SINGLY = 24  # pieces that are tried one by one where no order of applying them can be judged
 Files = Mapping[str, bytes]
 _RED = (Outcome.FAILED, Outcome.ERROR, Outcome.TIMEOUT, Outcome.CRASHED, Outcome.BLOCKED)
@@ -228,7 +229,8 @@ class _Bisect:
     def _halved(self, search: Bisection, oracle: Callable[[int], bool | None], name: Callable[[int], str]) -> Iterator[Event]:
         """Runs a search; returns its interval, or None after having said that it cannot be."""
         try:
-            for probe in search_events(search, oracle, max_probes=FLAKY_PROBES if self.flaky else None):
+            mass, most = (FLAKY_MASS, FLAKY_PROBES) if self.flaky else (1.0, None)
+            for probe in search_events(search, oracle, mass, most):
                 left = probe.last - probe.first + 1
                 if probe.bad is None:
                     yield Note(f"{name(probe.item)} cannot be judged: skipped; {left} left", at=self.at)
@@ -241,7 +243,7 @@ class _Bisect:
         except Contradiction as error:
             yield self._lost(f"the answers contradict each other: {error}", "the test may be flaky or depend on what ran before")
             return None
-        first, last, _ = search.interval(0.95 if self.flaky else 1.0)
+        first, last, _ = search.interval(mass)
         return first, last
 
     # ------------------------------------------------------------ the change

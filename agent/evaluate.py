@@ -131,22 +131,25 @@ def judge(problem: Problem, root: Path, python: str) -> tuple[bool, str]:
     Writes the hidden tests into `root`. Raises TestsCannotRun if the runner cannot start.
     """
     write_files(root, problem.hidden)
-    tests = [path for path in (*problem.hidden, *problem.files) if is_test_name(Path(path).name)]
     try:
         with Runner(root, python, problem.pytest_args) as runner:
-            verdict = runner.validate({}, tests, limit_seconds=TEST_SECONDS)
+            return _passes(runner, {}, _test_files({**problem.hidden, **problem.files}))
     except RunnerError as error:
         raise TestsCannotRun(str(error), error.hint) from error
+
+
+def _passes(runner: Runner, files: Mapping[str, bytes], tests: Sequence[str]) -> tuple[bool, str]:
+    """Whether all tests of the test files pass with `files` in place, and what does not."""
+    verdict = runner.validate(files, tests, limit_seconds=TEST_SECONDS)
     ran = {result.nodeid.split("::")[0] for result in verdict.results}
     if verdict.passed and ran.issuperset(tests):
         return True, ""
-    silent = [path for path in tests if path not in ran]
-    return (
-        False,
-        f"{verdict.failing_test or ', '.join(silent)}: {verdict.message or verdict.outcome}".split(
-            "\n"
-        )[0],
-    )
+    where = verdict.failing_test or ", ".join(path for path in tests if path not in ran)
+    return False, f"{where}: {verdict.message or verdict.outcome}".split("\n")[0]
+
+
+def _test_files(files: Mapping[str, bytes]) -> list[str]:
+    return [path for path in files if is_test_name(Path(path).name)]
 
 
 # Distances.
@@ -230,7 +233,8 @@ def run_eval(
     if unknown := [rank for rank in ranks if rank not in RANKS]:
         raise UsageError(f"unknown rank {unknown[0]!r}", f"one of {', '.join(RANKS)}")
     problems = load(name, data, visible)[:limit]
-    known = {result.key: result for result in read_results(json_path)} if json_path else {}
+    earlier = read_results(json_path) if json_path else []
+    known = {result.key: result for result in earlier if result.status != "error"}  # errors are tried again
     wanted: list[tuple[Problem, EvalSettings]] = []
     for rank in ranks:
         # which checkpoint is of no matter to a rank that reads none
@@ -285,19 +289,19 @@ def read_results(path: Path) -> list[Result]:
 
 def check(problems: Sequence[Problem], python: str = "") -> Iterator[str]:
     """Test the problems themselves: a line for each whose reference fails, or whose buggy program passes the visible tests."""
-    python = python or sys.executable
     for problem in problems:
-        for kind in ("buggy", "reference"):
-            if kind == "reference" and not problem.reference:
-                continue
-            with tempfile.TemporaryDirectory(
-                prefix="trm-eval-", ignore_cleanup_errors=True
-            ) as scratch:
-                files = {**problem.files, **(problem.reference if kind == "reference" else {})}
-                root = replace(problem, files=files).materialize(Path(scratch) / "repo")
-                hidden = problem if kind == "reference" else replace(problem, hidden={})
-                passed, said = judge(hidden, root, python)
-            if kind == "buggy" and passed:
-                yield f"{problem.task}: the visible tests pass on the buggy program"
-            elif kind == "reference" and not passed:
-                yield f"{problem.task}: the reference fails {said}"
+        with tempfile.TemporaryDirectory(prefix="trm-eval-", ignore_cleanup_errors=True) as scratch:
+            root = problem.materialize(Path(scratch) / "repo")
+            write_files(root, problem.hidden)
+            visible = _test_files(problem.files)
+            try:
+                with Runner(root, python or sys.executable, problem.pytest_args) as runner:
+                    if _passes(runner, {}, visible)[0]:
+                        yield f"{problem.task}: the visible tests pass on the buggy program"
+                    if problem.reference:
+                        everything = [*_test_files(problem.hidden), *visible]
+                        passed, said = _passes(runner, problem.reference, everything)
+                        if not passed:
+                            yield f"{problem.task}: the reference fails {said}"
+            except RunnerError as error:
+                raise TestsCannotRun(f"{problem.task}: {error}", error.hint) from error

@@ -167,22 +167,27 @@ def test_green_suites_have_nothing_to_bisect(repo):
     assert (finished.status, finished.exit_code) == ("green", 0)
 
 
+@pytest.mark.slow
 def test_a_flaky_test_is_bisected_by_its_rates(repo):
     (repo.folder / "tests" / "test_numbers.py").write_text(
-        "from pkg.numbers import draw\n\n\ndef test_draw():\n    assert draw() < 70\n", encoding="utf-8"
+        "from pkg.numbers import draw\n\n\ndef test_draw():\n    assert draw() < 128\n", encoding="utf-8"
     )
-    steady = "import os\n\n\ndef draw():\n    return os.urandom(1)[0] % 70\n"
-    names = [repo.commit(f"change {i}", pkg__numbers=steady + f"\n\nX = {i}\n") for i in range(4)]
-    names.append(repo.commit("wider", pkg__numbers=steady.replace("% 70", "% 140")))
-    names.extend(repo.commit(f"change {i}", pkg__numbers=steady.replace("% 70", "% 140") + f"\n\nX = {i}\n") for i in range(2))
-    for _ in range(8):  # the suite must happen to be seen both red and green
+    steady = "import os\n\n\ndef draw():\n    return os.urandom(1)[0] // 2\n"
+    names = [repo.commit(f"change {i}", pkg__numbers=f"{steady}\n\nX = {i}\n") for i in range(4)]
+    wide = steady.replace(" // 2", "")
+    names.append(repo.commit("wider", pkg__numbers=wide))
+    names.extend(repo.commit(f"change {i}", pkg__numbers=f"{wide}\n\nX = {i}\n") for i in range(2))
+    named = []
+    # It must happen to be seen red and then green (1 in 4), and a right answer has a probability of 0.99 only: with
+    # three answers and forty runs, this test is wrong about once in 100,000 times.
+    for _ in range(40):
         events, finished = run(repo, names[0])
         if any(isinstance(e, Note) and "failure rates" in e.text for e in events):
+            assert finished.status == "found"
+            named.append(finished.message.split()[0])
+        if names[4][:10] in named or len(named) == 3:
             break
-    else:
-        pytest.fail("never seen as flaky")
-    assert finished.status == "found"
-    assert finished.message.startswith(names[4][:10])
+    assert names[4][:10] in named
 
 
 def test_what_cannot_be_bisected_is_named(repo, tmp_path):
