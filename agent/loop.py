@@ -40,7 +40,7 @@ from agent.events import (
 from agent.propose import Candidate, CostAware, ModelStream, by_tier, merged, suggested
 from tools.interpreter import WorkspaceError
 from tools.runner import Runner
-from tools.verdicts import Outcome, RunnerError, SuiteRun
+from tools.verdicts import Limits, Outcome, RunnerError, SuiteRun
 from tools.workspace import Workspace, find_workspace
 
 SHOWN_SUSPECTS = 5
@@ -168,7 +168,8 @@ class _Run:
         if model:
             model.start()
         jobs = request.jobs or min(4, os.cpu_count() or 1)
-        runner = Runner(workspace.root, workspace.python, arguments, jobs=jobs)
+        limits = Limits(baseline_seconds=min(30.0, max(2.0, request.max_seconds / 10)))
+        runner = Runner(workspace.root, workspace.python, arguments, limits, jobs=jobs)
         try:
             yield from self._repair(runner, model)
         except RunnerError as error:

@@ -24,7 +24,7 @@ from tools.source.operators import Scope, enumerate_edits
 if TYPE_CHECKING:
     from trm.predict import Analysis, Predictor
 
-TIERS = (1, 2, 3)
+TIERS = (1, 2, 3, 4)
 _Key = tuple[int, int, tuple[str, ...]]  # start, end and tokens in the leaves of a unit
 MODEL_EDITS = 400  # written by the model itself, a unit
 _LINE_WEIGHT = 2.0  # of log suspicion of the line

@@ -173,6 +173,10 @@ class Runner:
             rest = [nodeid for nodeid in rest if nodeid not in seen]
             if task.answer.done is not None or not seen:
                 break
+            if run.results and run.results[-1].outcome is Outcome.TIMEOUT:
+                # one hang is seldom alone: the next ones are cut sooner
+                passed = [each.seconds for each in run.results if each.outcome is Outcome.PASSED]
+                bound = min(bound, max(0.5, 20 * max(passed, default=0.0)))
 
     def _take_baseline(self, run: SuiteRun, task: Task, places: dict[str, Any]) -> None:
         answer = task.answer

@@ -14,7 +14,7 @@ from trm.model import (
     halt_logit,
     length_logits,
     start_logits,
-    supervision_steps,  # fmt: skip
+    supervised_state,  # fmt: skip
 )
 
 
@@ -99,18 +99,9 @@ def step_loss(
 
 
 def loss(
-    params: Params, config: ModelConfig, batch: Batch, halt_weight: float
+    params: Params, config: ModelConfig, batch: Batch, halt_weight: float, before: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Mean over the supervision steps; the metrics are the last step's, with the first step's top1 beside it."""
-    total = jnp.zeros(())
-    metrics: dict[str, jax.Array] = {}
-    states = supervision_steps(params, config, batch)
-    for index, state in enumerate(states):
-        value, parts = step_loss(params, config, state.y, batch, halt_weight)
-        total = total + value
-        if index == 0:
-            metrics["first_top1"] = parts["top1"]
-        if index == len(states) - 1:
-            metrics.update(parts)
-    metrics["loss"] = total / len(states)
-    return total / len(states), metrics
+    """Loss of the supervision step that follows `before` steps without gradient, and its parts."""
+    state = supervised_state(params, config, batch, before)
+    total, metrics = step_loss(params, config, state.y, batch, halt_weight)
+    return total, {**metrics, "loss": total}

@@ -207,6 +207,24 @@ def supervision_steps(
     return states
 
 
+def supervised_state(params: Params, config: ModelConfig, batch: Batch, before: jax.Array) -> State:
+    """The state after one supervision step with gradient that follows `before` (a scalar) steps without.
+
+    Training draws `before` from 0..steps-1: as in the paper an optimizer step sees one supervision step, from a state
+    that is carried detached; recomputing it costs forward passes only and needs no store of carried states.
+    """
+    x = embed(params, batch)
+    bias = relation_bias(params, batch)
+    tables = rotary(x.shape[1], config.width // config.heads)
+    frozen, still, lean = jax.lax.stop_gradient((params, x, bias))
+
+    def step(_: jax.Array, state: State) -> State:
+        return deep_recursion(frozen, config, still, state, lean, tables)
+
+    state = jax.lax.fori_loop(0, before, step, initial_state(config, x.shape[:2]))
+    return deep_recursion(params, config, x, jax.lax.stop_gradient(state), bias, tables)
+
+
 def start_logits(params: Params, config: ModelConfig, y: jax.Array, batch: Batch) -> jax.Array:
     """(b, l): where an edit starts; position 0 is NO_BUG. Only markers and code may start one."""
     heads = params["heads"]

@@ -53,13 +53,13 @@ def new_state(config: Config) -> TrainState:
 
 
 def make_step(config: ModelConfig, train: TrainConfig, decay_from: int):
-    """The jitted step: (state, batch) -> (state, metrics). One compilation a padded length."""
+    """The jitted step: (state, batch, steps before) -> (state, metrics). One compilation a padded length."""
     transform = optimizer(train, decay_from)
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def step(state: TrainState, batch: dict[str, jax.Array]):
+    def step(state: TrainState, batch: dict[str, jax.Array], before: jax.Array):
         def objective(params):
-            return losses.loss(params, config, batch, train.halt_weight)
+            return losses.loss(params, config, batch, train.halt_weight, before)
 
         (_, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         metrics["gradient"] = optax.global_norm(gradient)
@@ -142,7 +142,10 @@ def train(config: Config, data: Path, out: Path, *, resume: bool = True) -> Iter
     try:
         while number < config.train.steps:
             arrays, position = next(feed)
-            state, metrics = step(state, {k: jnp.asarray(v) for k, v in arrays.items()})
+            # which supervision step is trained: a function of the step's number, so that a resumed run repeats it
+            before = jnp.asarray((number * 2654435761 >> 7) % config.model.steps, jnp.int32)
+            arrays = {name: jnp.asarray(value) for name, value in arrays.items()}
+            state, metrics = step(state, arrays, before)
             pending.append(metrics)
             number += 1
             slots += arrays["mask"].size

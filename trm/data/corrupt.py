@@ -19,7 +19,6 @@ from trm.data.functions import Function
 from trm.encode import Encoded, Execution, Target, encode, target_of
 from trm.vocab import Vocab
 
-
 # How much more (or less) often than by the operators' own weights a kind is drawn for training: slips of one token are the
 # commonest of real bugs but apply to few places of a function; lost statements apply everywhere and are seldom recoverable.
 _EMPHASIS = {

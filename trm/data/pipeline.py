@@ -1,9 +1,12 @@
 """Shards of encoded examples on disk, and batches from them.
 
 A shard is a folder of flat arrays that are memory-mapped, so host memory stays bounded whatever the corpus:
-`ints` (positions, 10) int16 (pieces, kind, role, text, line, last_use, last_def), `features` (positions, FEATURES)
-uint8, `bugs` (bugs, 2) int16 (start, length), `slots` (slots, 3 + PIECES) int16 (edit, piece, text, previous...), and `table` (examples, 8) int64 with the
-offsets: position, length, code, bug, bugs, slot, slots, operator.
+
+    ints      (positions, 10) int16: pieces, kind, role, text, line, last_use, last_def
+    features  (positions, FEATURES) uint8
+    bugs      (bugs, 2) int16: start, length
+    slots     (slots, 3 + PIECES) int16: edit, piece, text, previous...
+    table     (examples, 8) int64: position, length, code, bug, bugs, slot, slots, operator
 """
 
 from __future__ import annotations
