@@ -13,14 +13,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from trm import loss as losses
-from trm.checkpoint import StateStore
+from trm.checkpoint import VOCAB, StateStore, save_weights
 from trm.config import Config, ModelConfig, TrainConfig
 from trm.data.pipeline import Cursor, batches
 from trm.model import count, init_params
 from trm.optim import optimizer, schedule
+from trm.vocab import Vocab
 
 
 class TrainState(NamedTuple):
@@ -106,6 +108,8 @@ def _prefetch(source: Iterator, depth: int = 4) -> Generator:
 def train(config: Config, data: Path, out: Path, *, resume: bool = True) -> Iterator[Progress]:
     """Train until `config.train.steps` or `.seconds`; saves every `save_every` seconds and at the end.
 
+    `out`/states holds what resuming needs, `out`/weights the averaged weights of the newest state, for `--checkpoint`.
+
     Closing the generator saves too. With `resume` the newest state below `out` is taken up together with its place in the data.
 
     Raises:
@@ -113,7 +117,10 @@ def train(config: Config, data: Path, out: Path, *, resume: bool = True) -> Iter
       CheckpointError: the state to resume does not fit.
     """
     began = time.monotonic()
-    store = StateStore(out)
+    if not (data / VOCAB).is_file():
+        raise FileNotFoundError(f"no {VOCAB} in {data}")
+    vocab = Vocab.load(data / VOCAB)
+    store = StateStore(out / "states")
     state, cursor = new_state(config), Cursor()
     if resume and store.latest is not None:
         state, meta = store.restore(state)
@@ -138,6 +145,9 @@ def train(config: Config, data: Path, out: Path, *, resume: bool = True) -> Iter
         meta = {"config": config.to_dict(), "cursor": position, "parameters": count(state.params)}
         if store.latest != number:
             store.save(number, state, meta)
+            averaged = jax.tree.map(np.asarray, state.ema)
+            card = {"step": number, "parameters": meta["parameters"]}
+            save_weights(out / "weights", averaged, config, vocab, card)
 
     try:
         while number < config.train.steps:
@@ -154,7 +164,7 @@ def train(config: Config, data: Path, out: Path, *, resume: bool = True) -> Iter
             done = bool(config.train.seconds) and now - began > config.train.seconds
             if len(pending) >= config.train.log_every or done:
                 for key in pending[0]:
-                    sums[key] = float(jnp.mean(jnp.stack([m[key] for m in pending])))
+                    sums[key] = jnp.stack([m[key] for m in pending]).mean().item()
                 now = time.monotonic()
                 saved = now - last_save > config.train.save_every
                 if saved:
