@@ -171,7 +171,7 @@ def train(config: Config, data: Path, out: Path, *, resume: bool = True) -> Iter
                     save()
                     last_save = time.monotonic()
                 yield Progress(number, now - began, slots / (now - last_log), examples,
-                               float(rate(number)), dict(sums), saved)  # fmt: skip
+                               float(np.asarray(rate(number))), dict(sums), saved)  # fmt: skip
                 pending, slots, last_log = [], 0, time.monotonic()
             if done:
                 break
