@@ -1,0 +1,44 @@
+"""The clock and the bounds of a run, shared by its parts."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from agent.events import Event
+
+E = TypeVar("E", bound=Event)
+
+
+@dataclass
+class Budget:
+    """Wall seconds and candidates of a run; `tried` counts the candidates validated."""
+
+    seconds: float
+    candidates: int | None
+    tried: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def at(self) -> float:
+        """Seconds since the run began."""
+        return round(time.monotonic() - self.began, 4)
+
+    @property
+    def left(self) -> float:
+        """Seconds that remain, at least 0."""
+        return max(0.0, self.began + self.seconds - time.monotonic())
+
+    def over(self) -> str:
+        """Why the search must end now, or ""."""
+        if self.left <= 0:
+            return f"{self.seconds:g} s are over"
+        if self.candidates is not None and self.tried >= self.candidates:
+            return f"{self.candidates} candidates were tried"
+        return ""
+
+    def stamp(self, event: E) -> E:
+        """The event with the time of now."""
+        return dataclasses.replace(event, at=self.at)

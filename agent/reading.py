@@ -1,0 +1,173 @@
+"""Reading suspects with the model: from a first run to one ranked stream of candidates, told as events."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent import decide, locate, suggest
+from agent.budget import Budget
+from agent.errors import CheckpointError
+from agent.events import Event, Interval, RecursionStep, Suspect
+from agent.first_run import test_literals
+from agent.propose import ModelStream, by_tier, merged, suggested
+from tools.verdicts import SuiteRun
+from trm.data.functions import names_in_reach, reach_of
+
+SHOWN_SUSPECTS = 5
+READ_UNITS = 12  # suspect units that the model reads at first
+LONGEST_UNIT = 480  # leaves; longer units are enumerated but not read
+
+
+class Reader:
+    """Who orders the candidates: the model (`trm`, `untrained`), or one of the controls (`ochiai`, `random`).
+
+    The weights are loaded and compiled in a thread of their own while the suite runs for the first time.
+    """
+
+    def __init__(self, rank: str, checkpoint: Path | None, seed: int, budget: Budget) -> None:
+        self.rank, self.checkpoint, self.seed, self.budget = rank, checkpoint, seed, budget
+        self._analyses: dict[tuple[str, str, int], Any] = {}
+        self._predictor: Any = None
+        self._error: BaseException | None = None
+        self._thread: threading.Thread | None = None
+        if rank in ("trm", "untrained"):
+            self._thread = threading.Thread(target=self._load, daemon=True)
+            self._thread.start()
+
+    def _load(self) -> None:
+        try:
+            from trm.predict import Predictor
+
+            predictor = Predictor(
+                self.checkpoint, untrained=self.rank == "untrained", seed=self.seed
+            )
+            predictor.warm((64, 128))
+            self._predictor = predictor
+        except BaseException as error:  # raised by `predictor`, where it belongs
+            self._error = error
+
+    @property
+    def predictor(self) -> Any:
+        """The loaded model; waits for it. Raises CheckpointError."""
+        assert self._thread is not None
+        self._thread.join()
+        if self._error is not None:
+            hint = "omit --checkpoint to use the shipped weights"
+            raise CheckpointError(str(self._error), hint) from self._error
+        return self._predictor
+
+    def candidates(
+        self, run: SuiteRun, sources: locate.Sources, found: Sequence[locate.Suspect], broken: bool
+    ) -> Iterator[Event]:
+        """Tell how the suspects are read; returns the candidates, likeliest first.
+
+        broken: the suite does not collect; then there is no trace to read and suggestions and tiers must do.
+        """
+        literals = test_literals(run)
+        cheap = suggested(suggest.suggestions(run, sources), found)
+        if self._thread is None or broken:
+            rank = self.rank if self._thread is None else "ochiai"
+            return itertools.chain(cheap, by_tier(found[:40], rank, self.seed, literals))
+        predictor = self.predictor
+        streams: list[ModelStream] = []
+        best = found[0].prior
+        readable = [s for s in found if s.unit.end - s.unit.start <= LONGEST_UNIT]
+        for rank, suspect in enumerate(readable[:READ_UNITS]):
+            if self.budget.over():
+                break
+            analysis = self._read(predictor, suspect, run)
+            if rank < SHOWN_SUSPECTS:
+                yield from self._show_recursion(suspect, analysis)
+            streams.append(ModelStream(suspect, analysis, predictor, best, literals))
+        if streams:
+            yield from self._show_interval(streams[0])
+        rest = [s for s in found if s not in readable[:READ_UNITS]]
+        return itertools.chain(
+            cheap, merged(streams), by_tier(rest[:60], "ochiai", self.seed, literals)
+        )
+
+    def _read(self, predictor: Any, suspect: locate.Suspect, run: SuiteRun) -> Any:
+        from trm.encode import encode
+
+        module, unit = suspect.file.module, suspect.unit
+        key = (suspect.file.path, unit.name, hash(module.source[: module.leaves[unit.end - 1].end]))
+        if key not in self._analyses:
+            leaves = module.leaves[unit.start : unit.end]
+            text = " ".join(leaf.text for leaf in leaves)
+            own = unit.name.rpartition(".")[2]
+            names = reach_of(text, (n for n in names_in_reach(module) if n != own), 16)
+            encoded = encode(
+                predictor.vocab, leaves, names=names, execution=locate.execution_of(suspect, run)
+            )
+            self._analyses[key] = predictor.analyse(encoded)
+        return self._analyses[key]
+
+    def _show_recursion(self, suspect: locate.Suspect, analysis: Any) -> Iterator[Event]:
+        leaves = suspect.file.module.leaves
+        base = suspect.unit.start
+        total = len(analysis.steps)
+        for number, step in enumerate(analysis.steps, 1):
+            heat = []
+            for index in step.start[1:-1].argsort()[::-1][:24]:
+                leaf = leaves[base + int(index)]
+                if not leaf.is_layout and step.start[index + 1] > 0.004:
+                    column = leaf.start - suspect.file.module.line_start(leaf.line)
+                    heat.append(
+                        (leaf.line, column, len(leaf.text), round(float(step.start[index + 1]), 4))
+                    )
+            best = step.best
+            text, line, probability = "no bug here", 0, float(step.start[0])
+            if best is not None:
+                removed = " ".join(
+                    leaf.text for leaf in leaves[base + best.start : base + best.end]
+                )
+                text = f"- {removed}\n+ {' '.join(best.tokens)}"
+                line = suspect.line_of(base + best.start)
+                probability = math.exp(best.log_probability)
+            rows = step.bits[:: max(1, len(step.bits) // 16)][:16]
+            bits = tuple(int(b) for b in rows.ravel())
+            halted = decide.halt(step.halt, number, total)
+            yield RecursionStep(suspect.name, number, total, bits, round(step.halt, 4), bool(halted.bit), text, line,
+                                round(probability, 5), tuple(heat), at=self.budget.at)  # fmt: skip
+            yield self.budget.stamp(halted)
+
+    def _show_interval(self, stream: ModelStream) -> Iterator[Event]:
+        suspect = stream.suspect
+        unit = suspect.unit
+        mass = [0.0] * (unit.last_line - unit.first_line + 1)
+        leaves = suspect.file.module.leaves
+        for index, value in enumerate(stream.analysis.leaf_mass):
+            line = leaves[unit.start + index].line
+            mass[line - unit.first_line] += float(value) * suspect.scores.get(line, 0.02)
+        total = sum(mass) or 1.0
+        yield Interval(suspect.file.path, unit.first_line, unit.last_line, 1.0, at=self.budget.at)
+        for first, last, kept, bit, margin in locate.halve([m / total for m in mass]):
+            low, high = unit.first_line + first, unit.first_line + last
+            yield self.budget.stamp(decide.side(bit, margin, low, high))
+            yield Interval(suspect.file.path, low, high, round(kept, 4), at=self.budget.at)
+
+
+def show_suspects(found: Sequence[locate.Suspect], budget: Budget) -> Iterator[Event]:
+    """The most suspect units with their text and the suspicion of every line."""
+    for rank, suspect in enumerate(found[:SHOWN_SUSPECTS]):
+        unit, module = suspect.unit, suspect.file.module
+        lines = module.source.decode("utf-8", "replace").splitlines()[
+            unit.first_line - 1 : unit.last_line
+        ]
+        scores = tuple(
+            round(suspect.scores.get(n, 0.0), 4) for n in range(unit.first_line, unit.last_line + 1)
+        )
+        yield Suspect(
+            rank,
+            suspect.file.path,
+            unit.name,
+            unit.first_line,
+            "\n".join(lines),
+            scores,
+            at=budget.at,
+        )
