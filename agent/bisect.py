@@ -7,7 +7,6 @@ which the test cannot run, or fails in another way, is skipped. A flaky test is 
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,7 +28,7 @@ from tools.bisection import bisect as search_events
 from tools.history import UNCOMMITTED, Commit, History, HistoryError
 from tools.interpreter import WorkspaceError
 from tools.runner import Runner
-from tools.source.pieces import LEVELS, apply, split
+from tools.source.pieces import LEVELS, apply, changed_lines, split, unified
 from tools.verdicts import Outcome, RunnerError, SuiteRun
 from tools.workspace import Workspace, find_workspace
 
@@ -56,7 +55,9 @@ def bisect(
         history = History(workspace.root)
         start = None if good is None else history.resolve(good)
         if start is not None and not history.is_ancestor(start):
-            raise UsageError(f"--good {good} is not before HEAD", "give a commit of this branch's history")
+            raise UsageError(
+                f"--good {good} is not before HEAD", "give a commit of this branch's history"
+            )
     except (WorkspaceError, HistoryError) as error:
         raise UsageError(str(error), error.hint) from error
     if workspace.interpreter.problem:
@@ -97,11 +98,19 @@ class _Bisect:
         run = self.runner.baseline(spectrum=False)
         yield from self._told(run)
         if run.green:
-            yield Finished("green", 0, f"all {len(run.results)} tests pass: nothing to bisect", seconds=self.at, at=self.at)
+            yield Finished(
+                "green",
+                0,
+                f"all {len(run.results)} tests pass: nothing to bisect",
+                seconds=self.at,
+                at=self.at,
+            )
             return
         tests = self._candidates(run)
         if not tests:
-            raise TestsCannotRun("pytest collected no tests", "name the tests after --, for example: -- tests/unit")
+            raise TestsCannotRun(
+                "pytest collected no tests", "name the tests after --, for example: -- tests/unit"
+            )
         commits, base = yield from self._range(tests)
         if base is None:
             yield self._lost("no earlier revision was found where a failing test passes",
@@ -123,7 +132,9 @@ class _Bisect:
 
     def _candidates(self, run: SuiteRun) -> dict[str, str | None]:
         """Red tests with their exceptions, fastest first; files stand for their tests where collection fails."""
-        broken: dict[str, str | None] = {e.collecting or e.path: e.exception for e in run.collection_errors}
+        broken: dict[str, str | None] = {
+            e.collecting or e.path: e.exception for e in run.collection_errors
+        }
         broken.pop("", None)
         red = sorted((r for r in run.results if r.outcome in _RED), key=lambda r: r.wall)
         steady = [r for r in red if r.nodeid not in set(run.flaky)]
@@ -146,8 +157,16 @@ class _Bisect:
         verdict = self.runner.validate(self._changed(files), [self.focus])
         if verdict.passed:
             return False
-        same = verdict.exception is None or self.exception is None or verdict.exception == self.exception
-        return True if verdict.outcome in _RED and same and verdict.message != "not collected" else None
+        same = (
+            verdict.exception is None
+            or self.exception is None
+            or verdict.exception == self.exception
+        )
+        return (
+            True
+            if verdict.outcome in _RED and same and verdict.message != "not collected"
+            else None
+        )
 
     def _passing(self, tests: Mapping[str, str | None], files: Files) -> list[str]:
         """Those of `tests` that pass with `files` in place."""
@@ -173,12 +192,20 @@ class _Bisect:
             steps = [1 << i for i in range(len(names).bit_length())]
             starts = [names[-back] for back in steps if back <= len(names)]
             dirty = latest[-1:] == [Commit(UNCOMMITTED)]
-            starts = [name for name in dict.fromkeys([*starts, *names[:1]]) if dirty or name != self.history.head]
+            starts = [
+                name
+                for name in dict.fromkeys([*starts, *names[:1]])
+                if dirty or name != self.history.head
+            ]
         for start in starts:
             if time.monotonic() > self.deadline:
                 break
-            passing = self._rates(tests, start) if self.flaky else self._passing(tests, self._code(start))
-            yield Note(f"{start[:10]}: {len(passing)} of {len(tests)} red tests pass there", at=self.at)
+            passing = (
+                self._rates(tests, start) if self.flaky else self._passing(tests, self._code(start))
+            )
+            yield Note(
+                f"{start[:10]}: {len(passing)} of {len(tests)} red tests pass there", at=self.at
+            )
             if passing:
                 self.focus = passing[0]
                 self.exception = tests[self.focus]
@@ -208,9 +235,15 @@ class _Bisect:
         search = Bisection(len(commits))
         if self.flaky:
             search = Bisection(len(commits), None, None, self.before, self.after)
-        yield Note(f"{len(commits)} commits after {base[:10]}" + (", by failure rates" if self.flaky else ""), at=self.at)
+        yield Note(
+            f"{len(commits)} commits after {base[:10]}"
+            + (", by failure rates" if self.flaky else ""),
+            at=self.at,
+        )
         found = yield from self._halved(
-            search, lambda item: self._is_bad(self._code(commits[item].name)), lambda item: commits[item].short
+            search,
+            lambda item: self._is_bad(self._code(commits[item].name)),
+            lambda item: commits[item].short,
         )
         if found is None:
             return
@@ -218,7 +251,10 @@ class _Bisect:
         culprit = commits[last]
         for commit in commits[first : last + 1]:
             who = f" ({commit.author}, {commit.date})" if commit.author else ""
-            yield Note(f"{'first bad' if first == last else 'one of these'}: {commit.short} {commit.subject}{who}", at=self.at)
+            yield Note(
+                f"{'first bad' if first == last else 'one of these'}: {commit.short} {commit.subject}{who}",
+                at=self.at,
+            )
         before = commits[first - 1].name if first else base
         if self.flaky:
             yield Finished("found", 0, f"{culprit.short} {culprit.subject}: {self.focus} fails more often since",
@@ -226,22 +262,33 @@ class _Bisect:
             return
         yield from self._change(culprit, before)
 
-    def _halved(self, search: Bisection, oracle: Callable[[int], bool | None], name: Callable[[int], str]) -> Iterator[Event]:
+    def _halved(
+        self, search: Bisection, oracle: Callable[[int], bool | None], name: Callable[[int], str]
+    ) -> Iterator[Event]:
         """Runs a search; returns its interval, or None after having said that it cannot be."""
         try:
             mass, most = (FLAKY_MASS, FLAKY_PROBES) if self.flaky else (1.0, None)
             for probe in search_events(search, oracle, mass, most):
                 left = probe.last - probe.first + 1
                 if probe.bad is None:
-                    yield Note(f"{name(probe.item)} cannot be judged: skipped; {left} left", at=self.at)
+                    yield Note(
+                        f"{name(probe.item)} cannot be judged: skipped; {left} left", at=self.at
+                    )
                     continue
                 reason = f"{self.focus} {'fails' if probe.bad else 'passes'} at {name(probe.item)}; {left} left"
-                yield Decision("side", int(not probe.bad), round(1 - probe.margin, 4), reason, at=self.at)
+                yield Decision(
+                    "side", int(not probe.bad), round(1 - probe.margin, 4), reason, at=self.at
+                )
                 if time.monotonic() > self.deadline:
-                    yield self._lost(f"out of time with {left} left", "--max-seconds gives it longer")
+                    yield self._lost(
+                        f"out of time with {left} left", "--max-seconds gives it longer"
+                    )
                     return None
         except Contradiction as error:
-            yield self._lost(f"the answers contradict each other: {error}", "the test may be flaky or depend on what ran before")
+            yield self._lost(
+                f"the answers contradict each other: {error}",
+                "the test may be flaky or depend on what ran before",
+            )
             return None
         first, last, _ = search.interval(mass)
         return first, last
@@ -265,8 +312,12 @@ class _Bisect:
                 start, items = old, pieces
                 found = yield from self._halved(
                     Bisection(len(pieces)),
-                    lambda item, start=start, items=items: self._is_bad(apply(start, items[: item + 1])),
-                    lambda item, level=level, items=items: f"{level} {item + 1} of {len(items)} ({items[item].path})",
+                    lambda item, start=start, items=items: self._is_bad(
+                        apply(start, items[: item + 1])
+                    ),
+                    lambda item, level=level, items=items: (
+                        f"{level} {item + 1} of {len(items)} ({items[item].path})"
+                    ),
                 )
                 if found is None:
                     return
@@ -276,55 +327,44 @@ class _Bisect:
             if 0 < last - first < SINGLY:
                 # pieces that need each other: what turns it green again when taken back alone?
                 for left_out in range(last, first - 1, -1):
-                    others = [piece for number, piece in enumerate(items[: last + 1]) if number != left_out]
+                    others = [
+                        piece
+                        for number, piece in enumerate(items[: last + 1])
+                        if number != left_out
+                    ]
                     if self._is_bad(apply(start, others)) is False:
-                        yield Note(f"taking back {level} {left_out + 1} alone turns it green", at=self.at)
+                        yield Note(
+                            f"taking back {level} {left_out + 1} alone turns it green", at=self.at
+                        )
                         old = apply(start, others)
                         break
-            path, lines = _place(old, new, now)
+            path, lines = changed_lines(old, new, now)
             yield Interval(path, *lines, 1.0, at=self.at)
         yield from self._report(culprit, old, new, now)
 
     def _now(self, paths: set[str]) -> dict[str, bytes]:
         root = self.workspace.root
-        return {path: (root / path).read_bytes() if (root / path).is_file() else b"" for path in sorted(paths)}
+        return {
+            path: (root / path).read_bytes() if (root / path).is_file() else b""
+            for path in sorted(paths)
+        }
 
     def _report(self, culprit: Commit, old: Files, new: Files, now: Files) -> Iterator[Event]:
-        path, (first, last) = _place(old, new, now)
+        path, (first, last) = changed_lines(old, new, now)
         pieces = split(old, new, "token")
-        removed = b" ".join(old.get(p.path, b"")[p.start : p.end].strip() for p in pieces).decode("utf-8", "replace")
+        removed = b" ".join(old.get(p.path, b"")[p.start : p.end].strip() for p in pieces).decode(
+            "utf-8", "replace"
+        )
         written = b" ".join(p.text.strip() for p in pieces).decode("utf-8", "replace")
         change = f"{' '.join(removed.split())!r} became {' '.join(written.split())!r}"[:200]
         text = now.get(path, b"").decode("utf-8", "replace").splitlines()
-        lines = tuple(f"{path}:{n}: {text[n - 1].strip()}" for n in range(first, min(last, len(text)) + 1))
-        yield Finished("found", 0, f"{culprit.short} {culprit.subject}: {path}:{first}: {change}", diff=_diff(old, new),
+        lines = tuple(
+            f"{path}:{n}: {text[n - 1].strip()}" for n in range(first, min(last, len(text)) + 1)
+        )
+        yield Finished("found", 0, f"{culprit.short} {culprit.subject}: {path}:{first}: {change}", diff=unified(old, new),
                        tried=self.probes, seconds=self.at, suspects=lines[:5], at=self.at)  # fmt: skip
 
     def _lost(self, message: str, hint: str) -> Finished:
-        return Finished("not_fixed", 1, message, hint, tried=self.probes, seconds=self.at, at=self.at)
-
-
-def _place(old: Files, new: Files, now: Files) -> tuple[str, tuple[int, int]]:
-    """The first changed file and its changed lines, numbered as in today's file."""
-    path = next(p for p in sorted({*old, *new}) if old.get(p, b"") != new.get(p, b""))
-    before, after = old.get(path, b"").splitlines(), new.get(path, b"").splitlines()
-    codes = [c for c in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes() if c[0] != "equal"]
-    first, last = codes[0][3] + 1, max(codes[-1][4], codes[0][3] + 1)
-    today = now.get(path, b"").splitlines()
-    mapped: dict[int, int] = {}
-    for block in difflib.SequenceMatcher(None, after, today, autojunk=False).get_matching_blocks():
-        mapped.update((block.a + i + 1, block.b + i + 1) for i in range(block.size))
-    size = max(1, len(today))
-    low = mapped.get(first, min(first, size))
-    return path, (low, max(low, min(mapped.get(last, last), size)))
-
-
-def _diff(old: Files, new: Files) -> str:
-    """The narrowed change as a unified diff."""
-    parts: list[str] = []
-    for path in sorted({*old, *new}):
-        before, after = (side.get(path, b"").decode("utf-8", "surrogateescape") for side in (old, new))
-        if before != after:
-            lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), f"a/{path}", f"b/{path}")
-            parts.extend(line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in lines)
-    return "".join(parts)
+        return Finished(
+            "not_fixed", 1, message, hint, tried=self.probes, seconds=self.at, at=self.at
+        )

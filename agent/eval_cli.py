@@ -12,27 +12,43 @@ from agent.errors import UsageError
 
 
 def evaluate(
-    name: Annotated[str, typer.Argument(metavar="SET", help="quixbugs, humanevalfix, or a folder of problems.")],
+    name: Annotated[
+        str, typer.Argument(metavar="SET", help="quixbugs, humanevalfix, or a folder of problems.")
+    ],
     data: Annotated[
         Path | None, typer.Option("--data", metavar="PATH", help="Your copy of the set.")
     ] = None,
-    rank: Annotated[str, typer.Option(metavar="R[,R...]", help="trm, untrained, ochiai, random.")] = "trm",
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Only the first N problems.")] = None,
+    rank: Annotated[
+        str, typer.Option(metavar="R[,R...]", help="trm, untrained, ochiai, random.")
+    ] = "trm",
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the first N problems.")
+    ] = None,
     visible: Annotated[
-        str | None, typer.Option(metavar="V", help="Tests that the agent sees: half, full, examples.")
+        str | None,
+        typer.Option(metavar="V", help="Tests that the agent sees: half, full, examples."),
     ] = None,
     max_seconds: Annotated[float, typer.Option(metavar="S", help="Wall time a problem.")] = 60.0,
     max_candidates: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Candidates a problem. [no limit]")
     ] = None,
     json: Annotated[
-        Path | None, typer.Option("--json", metavar="F", help="JSON lines; what is in F already is not run again.")
+        Path | None,
+        typer.Option(
+            "--json", metavar="F", help="JSON lines; what is in F already is not run again."
+        ),
     ] = None,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Problems at once.")] = 1,
-    checkpoint: Annotated[str, typer.Option(metavar="P", help="Weights other than the shipped ones.")] = "",
+    checkpoint: Annotated[
+        str, typer.Option(metavar="P", help="Weights other than the shipped ones.")
+    ] = "",
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of all randomness.")] = 0,
-    python: Annotated[str, typer.Option("--python", metavar="P", help="Interpreter of the tests. [this one]")] = "",
-    check: Annotated[bool, typer.Option("--check", help="Test the problems themselves; nothing is repaired.")] = False,
+    python: Annotated[
+        str, typer.Option("--python", metavar="P", help="Interpreter of the tests. [this one]")
+    ] = "",
+    check: Annotated[
+        bool, typer.Option("--check", help="Test the problems themselves; nothing is repaired.")
+    ] = False,
 ) -> None:
     """Run the real fix on each problem of SET; hidden tests decide. The table goes to stdout."""
     if json is not None and not json.absolute().parent.is_dir():
@@ -51,7 +67,9 @@ def evaluate(
 
     settings = evaluation.EvalSettings(max_seconds=max_seconds, max_candidates=max_candidates, checkpoint=checkpoint,
                                        seed=seed, python=python)  # fmt: skip
-    results = evaluation.run_eval(name, data, tuple(rank.split(",")), limit, visible, json, jobs, settings)
+    results = evaluation.run_eval(
+        name, data, tuple(rank.split(",")), limit, visible, json, jobs, settings
+    )
     print(table(results))
 
 

@@ -97,7 +97,12 @@ def compare(results: Sequence[Result], rank: str, control: str, tier: int = 1) -
     pairs: list[tuple[float, float]] = []
     for (name, benchmark, task), theirs in by_rank.items():
         ours = by_rank.get((rank, benchmark, task))
-        if name != control or ours is None or theirs.status != "fixed" or _tier(theirs.operator) < tier:
+        if (
+            name != control
+            or ours is None
+            or theirs.status != "fixed"
+            or _tier(theirs.operator) < tier
+        ):
             continue
         pairs.append((ours.candidates if ours.status == "fixed" else math.inf, theirs.candidates))
     both = [(a, b) for a, b in pairs if math.isfinite(a)]
@@ -137,7 +142,9 @@ def table(results: Sequence[Result]) -> str:
         parts.append(_grid([["fixed by bug type", *(s.rank for s in summaries)], *lines]))
     lines = []
     for rank in (s.rank for s in summaries):
-        for control in (s.rank for s in summaries if s.rank in CONTROLS and s.rank != rank and rank == "trm"):
+        for control in (
+            s.rank for s in summaries if s.rank in CONTROLS and s.rank != rank and rank == "trm"
+        ):
             for tier in (1, 2):
                 c = compare(results, rank, control, tier)
                 which = "all" if tier == 1 else "tiers 2 and 3"
@@ -165,6 +172,9 @@ def _grid(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *others in rows:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
+        cells = [
+            first.ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)),
+        ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)

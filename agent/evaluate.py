@@ -182,7 +182,12 @@ def _texts(source: bytes) -> list[str]:
     begins, index = True, 0
     while index < len(leaves):
         leaf = leaves[index]
-        if begins and leaf.kind == "string" and index + 1 < len(leaves) and leaves[index + 1].kind == NEWLINE:
+        if (
+            begins
+            and leaf.kind == "string"
+            and index + 1 < len(leaves)
+            and leaves[index + 1].kind == NEWLINE
+        ):
             index += 2
             continue
         texts.append(leaf.text)
@@ -234,7 +239,9 @@ def run_eval(
         raise UsageError(f"unknown rank {unknown[0]!r}", f"one of {', '.join(RANKS)}")
     problems = load(name, data, visible)[:limit]
     earlier = read_results(json_path) if json_path else []
-    known = {result.key: result for result in earlier if result.status != "error"}  # errors are tried again
+    known = {
+        result.key: result for result in earlier if result.status != "error"
+    }  # errors are tried again
     wanted: list[tuple[Problem, EvalSettings]] = []
     for rank in ranks:
         # which checkpoint is of no matter to a rank that reads none

@@ -104,7 +104,10 @@ class Bisection:
     def _weigh_counts(self) -> None:
         """Posterior of every place from the counts before it and from it on."""
         bad_before, good_before = self._runs_before
-        bad_after, good_after = sum(self._bad) + self._runs_after[0], sum(self._good) + self._runs_after[1]
+        bad_after, good_after = (
+            sum(self._bad) + self._runs_after[0],
+            sum(self._good) + self._runs_after[1],
+        )
         logs: list[float] = []
         for place, prior in enumerate(self._prior):
             fit = _log_beta(bad_before, good_before) + _log_beta(bad_after, good_after)

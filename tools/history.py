@@ -57,7 +57,9 @@ class History:
             raise HistoryError(f"git: {error}", "is git installed?") from error
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().split("\n")[0]
-            raise HistoryError(f"git {arguments[0]}: {said}", "bisect needs a git repository with commits")
+            raise HistoryError(
+                f"git {arguments[0]}: {said}", "bisect needs a git repository with commits"
+            )
         return done.stdout
 
     def _text(self, *arguments: str) -> str:
@@ -66,13 +68,21 @@ class History:
     def resolve(self, revision: str) -> str:
         """The commit's full name. Raises HistoryError for an unknown revision."""
         try:
-            return self._text("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+            return self._text(
+                "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"
+            )
         except HistoryError as error:
-            raise HistoryError(f"no commit {revision!r} in {self.root}", "git log shows what there is") from error
+            raise HistoryError(
+                f"no commit {revision!r} in {self.root}", "git log shows what there is"
+            ) from error
 
     def is_ancestor(self, commit: str) -> bool:
         """Whether `commit` is HEAD or before it."""
-        return self._text("merge-base", commit, self.head) == commit if self._related(commit) else False
+        return (
+            self._text("merge-base", commit, self.head) == commit
+            if self._related(commit)
+            else False
+        )
 
     def _related(self, commit: str) -> bool:
         try:
@@ -86,7 +96,11 @@ class History:
         arguments = ["log", "--first-parent", "--format=%H%x1f%s%x1f%an%x1f%as"]
         arguments += [f"--max-count={limit}"] if limit else []
         text = self._text(*arguments, f"{after}..{self.head}" if after else self.head, "--", ".")
-        return [Commit(*line.split("\x1f")) for line in reversed(text.split("\n")) if line.count("\x1f") == 3]
+        return [
+            Commit(*line.split("\x1f"))
+            for line in reversed(text.split("\n"))
+            if line.count("\x1f") == 3
+        ]
 
     def parent(self, commit: str) -> str | None:
         """The first parent's name, None for the first commit."""
@@ -102,8 +116,13 @@ class History:
 
         Tests, conftest.py and pytest's configuration are left out: today's tests are what is asked about all versions.
         """
-        fields = self._git("diff", "--name-status", "-z", "--no-renames", "--relative", commit, "--", ".").split(b"\0")
-        changed = [(status.decode(), os.fsdecode(path)) for status, path in zip(fields[::2], fields[1::2], strict=False)]
+        fields = self._git(
+            "diff", "--name-status", "-z", "--no-renames", "--relative", commit, "--", "."
+        ).split(b"\0")
+        changed = [
+            (status.decode(), os.fsdecode(path))
+            for status, path in zip(fields[::2], fields[1::2], strict=False)
+        ]
         changed = [(status, path) for status, path in changed if is_code(path)]
         files = {path: b"" for status, path in changed if status == "A" and path.endswith(".py")}
         return files | self.contents(commit, (path for status, path in changed if status in "MD"))

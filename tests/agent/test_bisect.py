@@ -44,8 +44,20 @@ class Repo:
         self.git("init", "-q")
 
     def git(self, *command):
-        arguments = ["git", "-c", "user.name=n", "-c", "user.email=e@e", "-c", "commit.gpgsign=false", "-C", str(self.folder)]
-        return subprocess.run([*arguments, *command], check=True, capture_output=True, text=True).stdout.strip()
+        arguments = [
+            "git",
+            "-c",
+            "user.name=n",
+            "-c",
+            "user.email=e@e",
+            "-c",
+            "commit.gpgsign=false",
+            "-C",
+            str(self.folder),
+        ]
+        return subprocess.run(
+            [*arguments, *command], check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     def commit(self, subject, **files):
         self.write(**files)
@@ -64,7 +76,9 @@ class Repo:
 def repo(tmp_path):
     (tmp_path / "project").mkdir()
     made = Repo(tmp_path / "project")
-    (made.folder / "pyproject.toml").write_text("[tool.pytest.ini_options]\ntestpaths = ['tests']\n", encoding="utf-8")
+    (made.folder / "pyproject.toml").write_text(
+        "[tool.pytest.ini_options]\ntestpaths = ['tests']\n", encoding="utf-8"
+    )
     (made.folder / "pkg").mkdir()
     (made.folder / "pkg" / "__init__.py").touch()
     (made.folder / "tests").mkdir()
@@ -74,24 +88,40 @@ def repo(tmp_path):
 
 
 def run(repo, good=None, **options):
-    before = {p: p.read_bytes() for p in repo.folder.rglob("*") if p.is_file() and ".git" not in p.parts}
+    before = {
+        p: p.read_bytes() for p in repo.folder.rglob("*") if p.is_file() and ".git" not in p.parts
+    }
     events = list(bisect(repo.folder, good, python=sys.executable, **options))
-    after = {p: p.read_bytes() for p in repo.folder.rglob("*") if p.is_file() and ".git" not in p.parts}
+    after = {
+        p: p.read_bytes() for p in repo.folder.rglob("*") if p.is_file() and ".git" not in p.parts
+    }
     assert after == before
     assert isinstance(events[0], Started)
     assert sum(isinstance(event, Finished) for event in events) == 1
-    return events, events[-1]
+    finished = events[-1]
+    assert isinstance(finished, Finished)
+    return events, finished
 
 
 def history(repo):
     """Six commits; the fourth breaks `scale` among harmless changes. Returns their names."""
     names = [repo.commit("start", pkg__numbers=GOOD)]
-    names.append(repo.commit("a comment", pkg__numbers=GOOD.replace("LIMIT = 10", "LIMIT = 10  # most")))
+    names.append(
+        repo.commit("a comment", pkg__numbers=GOOD.replace("LIMIT = 10", "LIMIT = 10  # most"))
+    )
     names.append(repo.commit("a helper", pkg__helper="def double(value):\n    return 2 * value\n"))
     broken = (GOOD.replace("LIMIT = 10", "LIMIT = 5 * 2  # most").replace("value * factor, 0", "value + factor, 0")
               .replace("total", "scaled"))  # fmt: skip
-    names.append(repo.commit("tidy up", pkg__numbers=broken, pkg__helper="def double(value):\n    return value + value\n"))
-    names.append(repo.commit("more helpers", pkg__helper="def triple(value):\n    return 3 * value\n"))
+    names.append(
+        repo.commit(
+            "tidy up",
+            pkg__numbers=broken,
+            pkg__helper="def double(value):\n    return value + value\n",
+        )
+    )
+    names.append(
+        repo.commit("more helpers", pkg__helper="def triple(value):\n    return 3 * value\n")
+    )
     names.append(repo.commit("docs", pkg__numbers=broken + "\n\n# the end\n"))
     return names
 
@@ -101,7 +131,9 @@ def test_commit_hunk_line_and_tokens_are_found(repo):
     events, finished = run(repo, names[0])
     assert (finished.status, finished.exit_code) == ("found", 0)
     assert finished.message == f"{names[3][:10]} tidy up: pkg/numbers.py:15: '*' became '+'"
-    assert finished.suspects == ("pkg/numbers.py:15: scaled.append(clip(value + factor, 0, LIMIT))",)
+    assert finished.suspects == (
+        "pkg/numbers.py:15: scaled.append(clip(value + factor, 0, LIMIT))",
+    )
     assert "-        scaled.append(clip(value * factor" in finished.diff
     assert "+        scaled.append(clip(value + factor" in finished.diff
     first = next(event.reason for event in events if isinstance(event, Decision))
@@ -121,18 +153,32 @@ def test_changes_that_are_not_committed_count(repo):
     good = repo.commit("start", pkg__numbers=GOOD)
     repo.write(pkg__numbers=GOOD.replace("return high", "return low"))
     _, finished = run(repo, good)
-    assert finished.message == "working tree uncommitted changes: pkg/numbers.py:8: 'high' became 'low'"
+    assert (
+        finished.message
+        == "working tree uncommitted changes: pkg/numbers.py:8: 'high' became 'low'"
+    )
 
 
 def test_revisions_that_cannot_be_judged_are_skipped(repo):
     names = [repo.commit("start", pkg__numbers=GOOD)]
     names.append(repo.commit("half of a change", pkg__numbers=GOOD + "def broken(:\n"))
-    names.append(repo.commit("the other half", pkg__numbers=GOOD.replace("value > high", "value >= high + 5")))
+    names.append(
+        repo.commit(
+            "the other half", pkg__numbers=GOOD.replace("value > high", "value >= high + 5")
+        )
+    )
     names.append(repo.commit("nothing"))
     events, finished = run(repo, names[0])
     assert any("cannot be judged" in event.text for event in events if isinstance(event, Note))
-    said = [event.text for event in events if isinstance(event, Note) and event.text.startswith("one of these")]
-    assert [text.split(": ")[1].split(" ", 1)[1].split(" (")[0] for text in said] == ["half of a change", "the other half"]
+    said = [
+        event.text
+        for event in events
+        if isinstance(event, Note) and event.text.startswith("one of these")
+    ]
+    assert [text.split(": ")[1].split(" ", 1)[1].split(" (")[0] for text in said] == [
+        "half of a change",
+        "the other half",
+    ]
     # the change itself is still narrowed down to its tokens
     assert finished.status == "found"
     assert finished.suspects == ("pkg/numbers.py:7: if value >= high + 5:",)
@@ -153,7 +199,10 @@ def test_files_that_came_and_went_are_put_in_place(repo):
 
 def test_a_test_that_never_passed_has_no_culprit(repo):
     wrong = GOOD.replace("value > high", "value < high")
-    names = [repo.commit("start", pkg__numbers=wrong), repo.commit("more", pkg__numbers=wrong + "\nX = 1\n")]
+    names = [
+        repo.commit("start", pkg__numbers=wrong),
+        repo.commit("more", pkg__numbers=wrong + "\nX = 1\n"),
+    ]
     for good in (None, names[0]):
         _, finished = run(repo, good)
         assert (finished.status, finished.exit_code) == ("not_fixed", 1)
@@ -170,7 +219,8 @@ def test_green_suites_have_nothing_to_bisect(repo):
 @pytest.mark.slow
 def test_a_flaky_test_is_bisected_by_its_rates(repo):
     (repo.folder / "tests" / "test_numbers.py").write_text(
-        "from pkg.numbers import draw\n\n\ndef test_draw():\n    assert draw() < 128\n", encoding="utf-8"
+        "from pkg.numbers import draw\n\n\ndef test_draw():\n    assert draw() < 128\n",
+        encoding="utf-8",
     )
     steady = "import os\n\n\ndef draw():\n    return os.urandom(1)[0] // 2\n"
     names = [repo.commit(f"change {i}", pkg__numbers=f"{steady}\n\nX = {i}\n") for i in range(4)]

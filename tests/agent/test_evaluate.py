@@ -105,7 +105,10 @@ check(widest)
 def test_quixbugs_shows_every_second_case_and_hides_the_others(quixbugs):
     depth, widest = load("quixbugs", quixbugs)
     assert (depth.task, widest.task) == ("depth", "widest")
-    shown, hidden = widest.files["test_widest.py"].decode(), widest.hidden["test_widest_hidden.py"].decode()
+    shown, hidden = (
+        widest.files["test_widest.py"].decode(),
+        widest.hidden["test_widest_hidden.py"].decode(),
+    )
     assert "assert widest(['a', 'bb']) == 'bb'" in shown
     assert "def test_3" in shown
     assert "def test_2" in hidden
@@ -144,7 +147,9 @@ def test_a_problem_is_a_clean_repository_with_one_commit(quixbugs, tmp_path):
     root = load("quixbugs", quixbugs)[0].materialize(tmp_path / "repo")
 
     def git(*command):
-        return subprocess.run(["git", "-C", str(root), *command], check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            ["git", "-C", str(root), *command], check=True, capture_output=True, text=True
+        ).stdout
 
     assert git("status", "--porcelain") == ""
     assert git("rev-list", "--count", "HEAD").strip() == "1"
@@ -154,8 +159,16 @@ def test_the_judge_wants_visible_and_hidden_tests(quixbugs, tmp_path):
     widest = load("quixbugs", quixbugs)[1]
     cases = [
         (RIGHT, True, ""),
-        ("def widest(items):\n    return items[-1]\n", False, "test_widest_hidden.py::test_2"),  # right on what is visible
-        ("def widening(items):\n    return items\n", False, "test_widest_hidden.py, test_widest.py"),  # does not collect
+        (
+            "def widest(items):\n    return items[-1]\n",
+            False,
+            "test_widest_hidden.py::test_2",
+        ),  # right on what is visible
+        (
+            "def widening(items):\n    return items\n",
+            False,
+            "test_widest_hidden.py, test_widest.py",
+        ),  # does not collect
     ]
     for number, (source, right, where) in enumerate(cases):
         files = {**widest.files, "widest.py": source.encode()}
@@ -167,7 +180,11 @@ def test_the_judge_wants_visible_and_hidden_tests(quixbugs, tmp_path):
 
 @pytest.mark.slow
 def test_check_names_problems_that_are_none(tmp_path):
-    for task, repo, reference in (("good", WRONG, RIGHT), ("green", RIGHT, RIGHT), ("unsolved", WRONG, WRONG)):
+    for task, repo, reference in (
+        ("good", WRONG, RIGHT),
+        ("green", RIGHT, RIGHT),
+        ("unsolved", WRONG, WRONG),
+    ):
         test = b"from w import widest\n\ndef test_it():\n    assert widest(['a', 'bb']) == 'bb'\n"
         write_files(tmp_path / task, {
             "repo/w.py": repo.encode(), "repo/test_w.py": test, "hidden/test_h.py": test,
@@ -208,11 +225,15 @@ def test_results_are_resumed_from_json_lines(quixbugs, tmp_path):
     path = tmp_path / "results.jsonl"
     settings = EvalSettings(max_seconds=120, max_candidates=0)
     lines = []
-    first = run_eval("quixbugs", quixbugs, ("ochiai",), json_path=path, settings=settings, say=lines.append)
+    first = run_eval(
+        "quixbugs", quixbugs, ("ochiai",), json_path=path, settings=settings, say=lines.append
+    )
     assert [r.status for r in first] == ["unfixed", "unfixed"]
     assert len(lines) == 2
     lines.clear()
-    again = run_eval("quixbugs", quixbugs, ("ochiai",), json_path=path, settings=settings, say=lines.append)
+    again = run_eval(
+        "quixbugs", quixbugs, ("ochiai",), json_path=path, settings=settings, say=lines.append
+    )
     assert again == first
     assert lines == [f"2 of 2 results are in {path} already"]
     assert read_results(path) == first
@@ -222,7 +243,19 @@ def test_results_are_resumed_from_json_lines(quixbugs, tmp_path):
 
 
 def result(task, status, rank="trm", candidates=10, operator="model", excess=0, kind="k"):
-    return Result("set", task, status, kind, EvalSettings(rank=rank), candidates, 2.0, operator, 1, excess, task != "d")
+    return Result(
+        "set",
+        task,
+        status,
+        kind,
+        EvalSettings(rank=rank),
+        candidates,
+        2.0,
+        operator,
+        1,
+        excess,
+        task != "d",
+    )
 
 
 def test_summary_counts_what_was_fixed_and_what_only_looked_so():
@@ -253,7 +286,13 @@ def test_ranks_are_compared_where_the_control_needed_a_later_tier():
     text = table(results)
     assert "trm against ochiai" in text
     assert "tiers 2 and 3" in text
-    assert table([result("a", "unfixed")]).splitlines()[1].split()[:5] == ["trm", "0", "0", "1", "0"]
+    assert table([result("a", "unfixed")]).splitlines()[1].split()[:5] == [
+        "trm",
+        "0",
+        "0",
+        "1",
+        "0",
+    ]
 
 
 @pytest.mark.parametrize(

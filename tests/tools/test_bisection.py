@@ -130,7 +130,10 @@ def test_counts_follow_the_beta_bernoulli_posterior():
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=40), st.sampled_from([0.6, 0.95, None]))
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=40),
+    st.sampled_from([0.6, 0.95, None]),
+)
 def test_the_posterior_stays_a_distribution(answers, accuracy):
     search = Bisection(10, accuracy=accuracy)
     for item, bad in answers:

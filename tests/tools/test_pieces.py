@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.source.pieces import LEVELS, apply, split
+from tools.source.pieces import LEVELS, apply, changed_lines, split, unified
 
 LINES = ["a = 1\n", "b = a\n", "if a:\n    b = 2\n", "# why\n", "\n", "f(a,  b)\n", "x"]
 texts = st.lists(st.sampled_from(LINES), max_size=8).map(lambda lines: "".join(lines).encode())
@@ -39,3 +39,19 @@ def test_levels_are_finer_and_finer():
 def test_no_other_level():
     with pytest.raises(ValueError, match="one of hunk, line, token"):
         split({}, {}, "file")
+
+
+def test_changed_lines_are_numbered_as_now():
+    old = {"m.py": b"a = 1\nb = 2\nc = 3\n"}
+    new = {"m.py": b"a = 1\nb = 5\nc = 3\n"}
+    now = {"m.py": b"# more\n\na = 1\nb = 5\nc = 4\n"}
+    assert changed_lines(old, new, now) == ("m.py", (4, 4))
+    assert changed_lines(old, {"m.py": b"a = 1\nc = 3\n"}, now)[0] == "m.py"
+
+
+def test_unified_diff_of_all_files():
+    text = unified({"a.py": b"x = 1\n", "b.py": b"y = 1"}, {"a.py": b"x = 1\n", "b.py": b"y = 2"})
+    assert text == (
+        "--- a/b.py\n+++ b/b.py\n@@ -1 +1 @@\n-y = 1\n\\ No newline at end of file\n"
+        "+y = 2\n\\ No newline at end of file\n"
+    )

@@ -58,13 +58,19 @@ def copies(tmp_path):
 
 
 def test_normalize_forgets_names_strings_comments_docstrings_and_layout():
-    first = normalize(tokens('def f(a, b):\n    """Doc."""\n    return a.lower() + "x" * b  # why\n'))
+    first = normalize(
+        tokens('def f(a, b):\n    """Doc."""\n    return a.lower() + "x" * b  # why\n')
+    )
     second = normalize(tokens("def g(left, n):\n\n    return left.lower() + 'yy' * n\n"))
     assert first == second
     assert first[:3] == ("def", "$0", "(")
     assert "lower" in first
-    assert normalize(tokens("def f(a):\n    return len(a)\n")) != normalize(tokens("def f(a):\n    return sum(a)\n"))
-    assert normalize(tokens("def f(a):\n    return a + 1\n")) != normalize(tokens("def f(a):\n    return a + 2\n"))
+    assert normalize(tokens("def f(a):\n    return len(a)\n")) != normalize(
+        tokens("def f(a):\n    return sum(a)\n")
+    )
+    assert normalize(tokens("def f(a):\n    return a + 1\n")) != normalize(
+        tokens("def f(a):\n    return a + 2\n")
+    )
 
 
 def test_shingles_do_not_depend_on_what_stands_before():
@@ -77,7 +83,10 @@ def test_copies_are_found_and_ordinary_code_is_not(copies):
     blocklist = Blocklist.from_benchmarks([copies])
     assert len(blocklist.entries) == 2
     assert blocklist.matches(tokens(BENCHMARK), "anything") == "exact (humanevalfix Python/7)"
-    assert blocklist.matches(tokens(BENCHMARK.replace("number > best", "number >= best")), "x") == "exact (humanevalfix Python/7)"
+    assert (
+        blocklist.matches(tokens(BENCHMARK.replace("number > best", "number >= best")), "x")
+        == "exact (humanevalfix Python/7)"
+    )
     assert blocklist.matches(tokens(COPY), "peaks") == "near (humanevalfix Python/7)"
     assert blocklist.matches(tokens(OTHER), "merge_headers") is None
     assert blocklist.matches(tokens(OTHER), "running_maximum") is None
@@ -127,20 +136,26 @@ def test_copies_are_read_from_folders_and_git_directories(tmp_path):
     folder = tmp_path / "copy"
     (folder / "python_programs").mkdir(parents=True)
     (folder / "python_programs" / "peaks.py").write_text(COPY, encoding="utf-8")
-    (folder / "python_programs" / "peaks_test.py").write_text("raise SystemExit\n", encoding="utf-8")
+    (folder / "python_programs" / "peaks_test.py").write_text(
+        "raise SystemExit\n", encoding="utf-8"
+    )
     from_folder = list(programs(folder))
     assert [(p.benchmark, p.task, p.source) for p in from_folder] == [("quixbugs", "peaks", COPY)]
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@e", "-C", str(folder)]
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
         subprocess.run([*git, *command], check=True)
-    subprocess.run(["git", "clone", "-q", "--bare", str(folder), str(tmp_path / "bare")], check=True)
+    subprocess.run(
+        ["git", "clone", "-q", "--bare", str(folder), str(tmp_path / "bare")], check=True
+    )
     assert list(programs(tmp_path / "bare")) == from_folder
 
 
 def test_what_is_no_benchmark_is_named(tmp_path):
     other = tmp_path / "other.jsonl"
     other.write_text('{"text": "x"}\n', encoding="utf-8")
-    with pytest.raises(BenchmarkError, match=r"other\.jsonl: not a benchmark that we know \(fields: text\)"):
+    with pytest.raises(
+        BenchmarkError, match=r"other\.jsonl: not a benchmark that we know \(fields: text\)"
+    ):
         list(programs(other))
     with pytest.raises(BenchmarkError, match=r"missing\.jsonl"):
         list(programs(tmp_path / "missing.jsonl"))

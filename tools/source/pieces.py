@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, unified_diff
 
 from tools.source.leaves import Module, SourceError
 
@@ -38,7 +38,9 @@ def split(old: Mapping[str, bytes], new: Mapping[str, bytes], level: str) -> lis
         before, after = old.get(path, b""), new.get(path, b"")
         if before != after:
             ranges = _tokens(before, after) if level == "token" and path.endswith(".py") else None
-            pieces.extend(Piece(path, *part) for part in ranges or _lines(before, after, level == "line"))
+            pieces.extend(
+                Piece(path, *part) for part in ranges or _lines(before, after, level == "line")
+            )
     return pieces
 
 
@@ -95,3 +97,42 @@ def _units(module: Module) -> list[bytes]:
     """The file cut after each leaf; layout leaves without bytes are left out."""
     cuts = sorted({0, *(leaf.end for leaf in module.leaves), len(module.source)})
     return [module.source[a:b] for a, b in itertools.pairwise(cuts)]
+
+
+def changed_lines(
+    old: Mapping[str, bytes], new: Mapping[str, bytes], now: Mapping[str, bytes]
+) -> tuple[str, tuple[int, int]]:
+    """The first changed file and its first and last changed line (1-based), numbered as in its version `now`."""
+    path = next(p for p in sorted({*old, *new}) if old.get(p, b"") != new.get(p, b""))
+    before, after = old.get(path, b"").splitlines(), new.get(path, b"").splitlines()
+    codes = [
+        c
+        for c in SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+        if c[0] != "equal"
+    ]
+    first, last = codes[0][3] + 1, max(codes[-1][4], codes[0][3] + 1)
+    today = now.get(path, b"").splitlines()
+    mapped: dict[int, int] = {}
+    for block in SequenceMatcher(None, after, today, autojunk=False).get_matching_blocks():
+        mapped.update((block.a + i + 1, block.b + i + 1) for i in range(block.size))
+    size = max(1, len(today))
+    low = mapped.get(first, min(first, size))
+    return path, (low, max(low, min(mapped.get(last, last), size)))
+
+
+def unified(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> str:
+    """The difference as a unified diff."""
+    parts: list[str] = []
+    for path in sorted({*old, *new}):
+        before, after = (
+            side.get(path, b"").decode("utf-8", "surrogateescape") for side in (old, new)
+        )
+        if before != after:
+            lines = unified_diff(
+                before.splitlines(True), after.splitlines(True), f"a/{path}", f"b/{path}"
+            )
+            parts.extend(
+                line if line.endswith("\n") else line + "\n\\ No newline at end of file\n"
+                for line in lines
+            )
+    return "".join(parts)

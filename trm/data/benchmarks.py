@@ -53,7 +53,9 @@ def read_tree(path: Path, *prefixes: str) -> dict[str, bytes]:
         data = subprocess.run([*git, "archive", "--format=tar", "HEAD", *present],
                               check=True, capture_output=True, timeout=600).stdout  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
-        raise BenchmarkError(f"{path}: neither has {', '.join(prefixes)} nor is a git directory") from error
+        raise BenchmarkError(
+            f"{path}: neither has {', '.join(prefixes)} nor is a git directory"
+        ) from error
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         for member in tar:
             if member.isfile() and (file := tar.extractfile(member)) is not None:
@@ -66,13 +68,19 @@ def read_records(path: Path) -> Iterator[dict]:
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8")
-        rows = json.loads(text) if text.lstrip().startswith("[") else map(json.loads, text.splitlines())
+        rows = (
+            json.loads(text)
+            if text.lstrip().startswith("[")
+            else map(json.loads, text.splitlines())
+        )
         for row in rows:
             if not isinstance(row, dict):
                 raise BenchmarkError(f"{path}: a record is not a JSON object")
             yield row
     except (OSError, ValueError) as error:
-        raise error if isinstance(error, BenchmarkError) else BenchmarkError(f"{path}: {error}") from error
+        raise (
+            error if isinstance(error, BenchmarkError) else BenchmarkError(f"{path}: {error}")
+        ) from error
 
 
 def programs(path: Path) -> Iterator[Program]:
@@ -94,11 +102,17 @@ def programs(path: Path) -> Iterator[Program]:
         elif "test_list" in row:
             yield Program("mbpp", task, row["code"])
         elif "buggy_code" in row:
-            yield from (Program("debugbench", task, row[k]) for k in ("oracle_code", "solution") if row.get(k))
+            yield from (
+                Program("debugbench", task, row[k])
+                for k in ("oracle_code", "solution")
+                if row.get(k)
+            )
         elif {"code", "input", "output"} <= row.keys():
             yield Program("cruxeval", task, row["code"])
         else:
-            raise BenchmarkError(f"{path}: not a benchmark that we know (fields: {', '.join(sorted(row)[:6])})")
+            raise BenchmarkError(
+                f"{path}: not a benchmark that we know (fields: {', '.join(sorted(row)[:6])})"
+            )
 
 
 def _of_tree(path: Path) -> Iterator[Program]:

@@ -49,7 +49,11 @@ def _fold(tokens: Sequence[str]) -> list[str]:
             statement_begins = True
             continue
         string = _STRING.match(token)
-        if string and statement_begins and (index + 1 == len(tokens) or tokens[index + 1] == NEWLINE):
+        if (
+            string
+            and statement_begins
+            and (index + 1 == len(tokens) or tokens[index + 1] == NEWLINE)
+        ):
             continue  # a docstring, or a string that does nothing
         out.append("<str>" if string else token)
         statement_begins = False
@@ -59,7 +63,11 @@ def _fold(tokens: Sequence[str]) -> list[str]:
 def _is_free(tokens: Sequence[str], index: int) -> bool:
     """Whether the token is an identifier that a copy may have renamed; attributes are not: most are the language's own."""
     token = tokens[index]
-    return token not in _KEPT and (index == 0 or tokens[index - 1] != ".") and _NAME.match(token) is not None
+    return (
+        token not in _KEPT
+        and (index == 0 or tokens[index - 1] != ".")
+        and _NAME.match(token) is not None
+    )
 
 
 def normalize(tokens: Sequence[str]) -> tuple[str, ...]:
@@ -79,7 +87,9 @@ def normalize(tokens: Sequence[str]) -> tuple[str, ...]:
 def shingles(normal: Sequence[str]) -> set[int]:
     """32-bit hashes of all windows of SHINGLE tokens of a normalized function, identifiers renamed within the window."""
     last: dict[str, int] = {}
-    before: list[int] = []  # place of the identifier's previous occurrence, -1 for none, -2 for other tokens
+    before: list[
+        int
+    ] = []  # place of the identifier's previous occurrence, -1 for none, -2 for other tokens
     for index, token in enumerate(normal):
         if token[0] == "$":
             before.append(last.get(token, -1))
@@ -147,7 +157,9 @@ class Blocklist:
         self._exact: dict[str, Entry] = {}
         for entry in self.entries:
             self._exact.setdefault(entry.digest, entry)
-        self._names = {e.name for e in self.entries if RULES[e.benchmark].named and not e.name.startswith("__")}
+        self._names = {
+            e.name for e in self.entries if RULES[e.benchmark].named and not e.name.startswith("__")
+        }
         self._moduli = sorted({RULES[e.benchmark].modulus for e in self.entries})
         self._having: dict[int, list[int]] = {}
         for number, entry in enumerate(self.entries):
@@ -167,7 +179,9 @@ class Blocklist:
                     if len(normal) < SMALLEST:
                         continue
                     kept = frozenset(s for s in shingles(normal) if s % rule.modulus == 0)
-                    entry = Entry(program.benchmark, task, name if rule.named else "", digest(normal), kept)
+                    entry = Entry(
+                        program.benchmark, task, name if rule.named else "", digest(normal), kept
+                    )
                     found.setdefault((entry.benchmark, entry.digest), entry)
         return cls(found.values())
 
@@ -180,7 +194,9 @@ class Blocklist:
             flat = array("I", base64.b64decode(content["shingles"]))
             at = 0
             for task, name, whole, count in content["functions"]:
-                entries.append(Entry(benchmark, task, name, whole, frozenset(flat[at : at + count])))
+                entries.append(
+                    Entry(benchmark, task, name, whole, frozenset(flat[at : at + count]))
+                )
                 at += count
         return cls(entries)
 
@@ -194,7 +210,9 @@ class Blocklist:
             flat.setdefault(entry.benchmark, array("I")).extend(sorted(entry.shingles))
         for benchmark, content in stored.items():
             content["shingles"] = base64.b64encode(flat[benchmark].tobytes()).decode()
-        path.write_bytes(gzip.compress(json.dumps(stored, separators=(",", ":")).encode(), 9, mtime=0))
+        path.write_bytes(
+            gzip.compress(json.dumps(stored, separators=(",", ":")).encode(), 9, mtime=0)
+        )
 
     def matches(self, tokens: Sequence[str], name: str) -> str | None:
         """Why the function (leaf texts, bare name) must not be trained on: "exact|near|named (set[ task])", or None.
@@ -233,7 +251,10 @@ def _functions(source: str) -> Iterable[tuple[str, list[str]]]:
         return
     for unit in module.units:
         if unit.kind == "function":
-            yield unit.name.rpartition(".")[2], [leaf.text for leaf in module.leaves[unit.start : unit.end]]
+            yield (
+                unit.name.rpartition(".")[2],
+                [leaf.text for leaf in module.leaves[unit.start : unit.end]],
+            )
 
 
 def regenerate(paths: Sequence[str] | None = None, out: Path = PACKAGED) -> None:
