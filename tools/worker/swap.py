@@ -132,6 +132,20 @@ class Index:
         self.ran |= self.suspended
 
 
+def _imported(tree):
+    """Names that import statements bind at module level."""
+    names, rest = set(), list(tree.body)
+    while rest:
+        node = rest.pop()
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            for alias in node.names:
+                if alias.name != "*":
+                    names.add(alias.asname or alias.name.split(".")[0])
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            rest.extend(ast.iter_child_nodes(node))
+    return names
+
+
 class Source:
     """One imported file: its text as it was imported, cut into top-level statements."""
 
@@ -158,6 +172,10 @@ class Source:
                 last = getattr(node, "end_lineno", None)
                 self.blocks.append((first, last))
         self._compiled = {}
+        # CPython (3.12+) compiles calls on names that the module imports differently: a block is
+        # compiled with such imports behind it.
+        names = sorted(_imported(tree))
+        self.imports = "\nimport " + ", ".join("sys as " + name for name in names) if names else ""
 
     def block_code(self, block):
         """Code of the top-level statement at `block`, positioned as in the file."""
@@ -165,6 +183,7 @@ class Source:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 text = "\n" * (block[0] - 1) + "\n".join(self.lines[block[0] - 1 : block[1]])
+                text += self.imports
                 code = compile(text, self.path, "exec", flags=self.flags, dont_inherit=True)
             self._compiled[block] = code
         return self._compiled[block]
@@ -190,7 +209,8 @@ class Source:
         for block in self.blocks:
             if block[0] <= first and max(last, first - 1) <= block[1] and first <= block[1] + 1:
                 end = block[1] + len(new) - len(old)
-                return block, "\n" * (block[0] - 1) + "\n".join(new[block[0] - 1 : end])
+                text = "\n" * (block[0] - 1) + "\n".join(new[block[0] - 1 : end])
+                return block, text + self.imports
         raise Inexact("module-level code changed")
 
 
