@@ -91,7 +91,7 @@ class _Run:
         checkpoint = Path(request.checkpoint) if request.checkpoint else None
         reader = Reader(request.rank, checkpoint, request.seed, self.budget)
         jobs = request.jobs or min(4, os.cpu_count() or 1)
-        limits = Limits(baseline_seconds=min(30.0, max(2.0, request.max_seconds / 10)))
+        limits = Limits(baseline_seconds=min(10.0, max(2.0, request.max_seconds / 10)))
         runner = Runner(workspace.root, workspace.python, self.arguments, limits, jobs=jobs)
         try:
             yield from self._repair(runner, reader)
