@@ -77,13 +77,14 @@ class Reader:
         streams: list[ModelStream] = []
         best = found[0].prior
         readable = [s for s in found if s.unit.end - s.unit.start <= LONGEST_UNIT]
-        for rank, suspect in enumerate(readable[:READ_UNITS]):
+        for suspect in readable[:READ_UNITS]:
             if self.budget.over():
                 break
             analysis = self._read(predictor, suspect, run)
-            if rank < SHOWN_SUSPECTS:
-                yield from self._show_recursion(suspect, analysis)
             streams.append(ModelStream(suspect, analysis, predictor, best, literals))
+        # the most suspect unit last: what is told last stays on the screen
+        for stream in reversed(streams[:SHOWN_SUSPECTS]):
+            yield from self._show_recursion(stream.suspect, stream.analysis)
         if streams:
             yield from self._show_interval(streams[0])
         rest = [s for s in found if s not in readable[:READ_UNITS]]
