@@ -1,11 +1,12 @@
-"""The commands around training data: data build, data info. Thin: options into calls of `trm.data`."""
+"""The commands around training data: data fetch, export, build, info. Thin: options into calls of `trm.data`."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +15,71 @@ from agent.errors import UsageError
 data_app = typer.Typer(help="Corpora to train on.", no_args_is_help=True)
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="D", help="Folder of the corpus.")]
+MirrorOption = Annotated[
+    Path, typer.Option("--mirror", metavar="D", help="Folder of the git directories.")
+]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="OWNER/NAME", help="Just this repository; repeatable."),
+]
+_TELL_EVERY = 5.0  # seconds
+
+
+@data_app.command("fetch")
+def fetch(
+    mirror: MirrorOption,
+    base: Annotated[
+        str, typer.Option("--from", metavar="URL", help="Where owner/name is found.")
+    ] = "https://github.com",
+    only: OnlyOption = None,
+) -> None:
+    """Bring the recorded commits of the repositories in trm/data/sources.toml. Needs the network."""
+    from trm.data.sources import SourceError, bring
+
+    sources = _sources(only)
+    missing = 0
+    for number, source in enumerate(sources, 1):
+        try:
+            done = "fetched" if bring(source, mirror, base) else "there already"
+        except SourceError as error:
+            missing += 1
+            done = f"not fetched: {error}"
+        _say(f"{number}/{len(sources)} {source.name}: {done}")
+    print(mirror)
+    if missing:
+        _say(f"{missing} of {len(sources)} are missing; the same command tries them again")
+        raise typer.Exit(1)
+
+
+@data_app.command("export")
+def export(
+    mirror: MirrorOption,
+    out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder to export to.")],
+    only: OnlyOption = None,
+) -> None:
+    """Write the usable Python files of the fetched repositories; the totals go to stdout."""
+    from trm.data.sources import SourceError, checkout, totals
+
+    exports, missing = [], 0
+    for source in _sources(only):
+        try:
+            exports.append(checkout(source, mirror, out))
+        except SourceError as error:
+            missing += 1
+            _say(str(error))
+    print(totals(exports))
+    if missing:
+        _say(f"{missing} repositories are missing: trm-agent data fetch brings them")
+        raise typer.Exit(1)
+
+
+def _sources(only: list[str] | None) -> tuple[Any, ...]:
+    from trm.data.sources import SourceError, select
+
+    try:
+        return select(only or ())
+    except SourceError as error:
+        raise UsageError(str(error), "names are those of trm/data/sources.toml") from None
 
 
 @data_app.command("build")
@@ -21,47 +87,89 @@ def build(
     out: OutOption,
     exports: Annotated[
         Path | None,
-        typer.Option(
-            "--exports", metavar="D", help="Repositories exported by sources.toml, if any."
-        ),
+        typer.Option("--exports", metavar="D", help="What data export wrote, if anything."),
     ] = None,
-    shards: Annotated[int, typer.Option(metavar="N", min=1, help="Training shards to write.")] = 16,
+    machine: Annotated[
+        bool,
+        typer.Option(
+            "--machine/--no-machine", help="Take the standard library and installed packages too."
+        ),
+    ] = True,
+    shards: Annotated[int, typer.Option(metavar="N", min=0, help="Training shards to have.")] = 16,
     first: Annotated[int, typer.Option(metavar="N", min=0, help="Number of the first shard.")] = 0,
     functions: Annotated[int, typer.Option(metavar="N", min=1, help="Functions a shard.")] = 4000,
     variants: Annotated[int, typer.Option(metavar="N", min=1, help="Bugs a function.")] = 4,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes at once.")] = 1,
-    only_shards: Annotated[
-        bool, typer.Option("--only-shards", help="Keep functions and vocabulary as they are.")
-    ] = False,
+    resume: Annotated[bool, typer.Option(help="Keep the parts that --out holds already.")] = True,
 ) -> None:
-    """Collect functions from the standard library, installed packages and exports, and break them."""
+    """Collect functions, leave out the benchmarks', and break the rest into training examples.
+
+    Sources are the exports of --exports, the standard library and installed packages of permissive licences. Parts that are
+    finished are kept when the command is called again: functions, vocabulary, held-out shard, training shards.
+    """
     if exports is not None and not exports.is_dir():
-        raise UsageError(
-            f"--exports {exports}: no such folder", "trm/data/sources.py exports there"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    if only_shards and not (out / "vocab.json").is_file():
-        raise UsageError(
-            f"--only-shards: {out} has no vocabulary yet", "leave --only-shards out once"
-        )
+        raise UsageError(f"--exports {exports}: no such folder", "trm-agent data export makes it")
     from trm.config import ModelConfig
     from trm.data import build as building
 
-    if not only_shards:
+    out.mkdir(parents=True, exist_ok=True)
+    _same_settings(out / "build.json", {"functions": functions, "variants": variants}, resume)
+    if resume and (out / "functions.json").is_file():
+        _say("functions: kept")
+    else:
+        roots = building.default_roots(exports, machine)
+        if not roots:
+            raise UsageError("nothing to collect from", "give --exports, or leave out --no-machine")
+        # what was made of other functions
+        for name in ("functions.json", "vocab.json"):
+            (out / name).unlink(missing_ok=True)
+        resume = False
+        summary = building.build_functions(roots, out, jobs, _Told())
+        _say(f"functions: {summary['functions']} of {len(summary['packages'])} packages")
+        if not summary["functions"]:
+            (out / "functions.json").unlink()
+            raise UsageError("no usable function was found", "export more repositories")
+    if not (resume and (out / "vocab.json").is_file()):
         sizes = ModelConfig()
-        summary = building.build_functions(building.default_roots(exports or out), out, jobs)
-        _say(f"{summary['functions']} functions")
         building.build_vocab(out, sizes.vocab, sizes.kinds, sizes.roles)
-        _say("vocabulary written")
-        _told(building.build_eval(out))
-    for line in building.build_shards(
-        out, first=first, shards=shards, functions_per_shard=functions, variants=variants, jobs=jobs
-    ):
-        _told(line)
+        _say("vocabulary: written")
+    if not (resume and (out / "eval-00000").is_dir()):
+        _tell(building.build_eval(out))
+    made = building.build_shards(
+        out, first=first, shards=shards, functions_per_shard=functions, variants=variants, jobs=jobs, keep=resume
+    )  # fmt: skip
+    for line in made:
+        _tell(line)
     print(out)
 
 
-def _told(line: tuple) -> None:
+class _Told:
+    """Progress of the collection, now and then."""
+
+    def __init__(self) -> None:
+        self.last = time.monotonic()
+
+    def __call__(self, done: int, packages: int, functions: int) -> None:
+        now = time.monotonic()
+        if now - self.last > _TELL_EVERY:
+            self.last = now
+            _say(f"{done}/{packages} packages, {functions} functions")
+
+
+def _same_settings(file: Path, settings: dict[str, int], resume: bool) -> None:
+    """Shards of other settings must not be taken for these."""
+    if resume and file.is_file():
+        before = json.loads(file.read_text("utf-8"))
+        if before != settings:
+            was = " ".join(f"--{key} {value}" for key, value in before.items())
+            raise UsageError(
+                f"{file.parent} was built with {was}",
+                "give the same, another --out, or --no-resume",
+            )
+    file.write_text(json.dumps(settings) + "\n", encoding="utf-8")
+
+
+def _tell(line: tuple[Any, ...]) -> None:
     name, examples, tried, _ = line
     _say(f"{name}: {examples} examples of {tried} tried")
 

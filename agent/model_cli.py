@@ -1,4 +1,4 @@
-"""The commands around the model: train, model info. Thin: options into one call, its progress into lines."""
+"""The commands around the model: train, model info, model release. Thin: options into one call, its progress into lines."""
 
 from __future__ import annotations
 
@@ -132,3 +132,43 @@ def model_info(
     for key, value in card.items():
         if key != "config":
             print(f"{key:<11} {json.dumps(value)}")
+
+
+@model_app.command("release")
+def model_release(
+    weights: Annotated[
+        Path, typer.Argument(metavar="WEIGHTS", help="Folder of weights, such as OUT/weights.")
+    ],
+    to: Annotated[Path, typer.Option("--to", metavar="D", help="Folder to write to.")],
+    data: Annotated[
+        Path, typer.Option("--data", metavar="D", help="Corpus whose held-out shard measures them.")
+    ],
+) -> None:
+    """Measure weights on the held-out shard and write them, with the figures on their card, to --to."""
+    if not (data / "eval-00000").is_dir():
+        raise UsageError(f"{data} has no held-out shard", "trm-agent data build makes one")
+    from trm.checkpoint import VOCAB, load_weights, save_weights
+    from trm.checkpoint import CheckpointError as Unfit
+    from trm.data.pipeline import Shard, plan_batches
+    from trm.evaluate import held_out
+    from trm.vocab import Vocab
+
+    try:
+        params, config, card = load_weights(weights)
+        vocab = Vocab.load(weights / VOCAB)
+    except (Unfit, OSError, ValueError) as error:
+        raise CheckpointError(
+            str(error), "trm-agent train writes weights into OUT/weights"
+        ) from None
+    if (data / VOCAB).read_bytes() != (weights / VOCAB).read_bytes():
+        raise UsageError(
+            f"{data} has another vocabulary than {weights}",
+            "measure on the corpus they were trained on",
+        )
+    if not plan_batches(Shard(data / "eval-00000"), config.train.slots, 0):
+        raise UsageError(f"the held-out shard of {data} fills no batch", "build a larger corpus")
+    figures = held_out(params, config.model, data / "eval-00000", config.train.slots)
+    kept = {key: value for key, value in card.items() if key not in ("format", "config")}
+    save_weights(to, params, config, vocab, {**kept, "held_out": figures})
+    for step, row in enumerate(figures, 1):
+        print(f"step {step} " + " ".join(f"{key} {value:.4g}" for key, value in row.items()))

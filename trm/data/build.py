@@ -1,20 +1,24 @@
 """Building the corpus: roots, functions, vocabulary, shards. `trm-agent data build` is a thin shell around this.
 
 Nothing of it is committed: sources.toml names the repositories with licences and commits, the standard library and the installed
-packages come from the machine, and the whole corpus is rebuilt in minutes.
+packages come from the machine, and the corpus is rebuilt from them.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import random
+import signal
 import sysconfig
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from email.parser import HeaderParser
 from pathlib import Path
+from typing import Any
 
 from tools.source.leaves import Module, SourceError
 from trm.data import functions as fn
@@ -92,13 +96,23 @@ def _skip(path: Path) -> str | None:
 
 
 def _collect_root(root: Root) -> tuple[list[fn.Function], Counter[str], Counter[str]]:
-    return fn.collect([root], _skip, is_test_path, Blocklist.load())
+    return fn.collect([root], _skip, is_test_path, _blocklist())
 
 
-def build_functions(roots: Sequence[Root], out: Path, jobs: int = 1) -> dict[str, object]:
+@functools.cache
+def _blocklist() -> Blocklist:
+    """Read once a process."""
+    return Blocklist.load()
+
+
+def build_functions(
+    roots: Sequence[Root], out: Path, jobs: int = 1,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Collect the functions of all roots into `out`/functions.jsonl.gz; returns and writes the counts.
 
-    Duplicates across packages are dropped too, and a package keeps at most CAP functions.
+    Duplicates across packages are dropped too, and a package keeps at most CAP functions. functions.json is written last:
+    where it stands, the step is done. `progress(packages done, packages, functions)` is called after each package.
     """
     seen: set[str] = set()
     kept: list[fn.Function] = []
@@ -106,38 +120,40 @@ def build_functions(roots: Sequence[Root], out: Path, jobs: int = 1) -> dict[str
     words: Counter[str] = Counter()
     per_package: Counter[str] = Counter()
     rng = random.Random(0)
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
-        for found, left_out, counted in pool.map(_collect_root, roots):
-            dropped.update(left_out)
-            rng.shuffle(found)
-            total = sum(counted.values())
-            for function in found:
-                digest = fn.token_hash(function.source.split())
-                if digest in seen:
-                    dropped["function: duplicate across packages"] += 1
-                elif per_package[function.package] >= CAP:
-                    dropped["function: over the cap of its package"] += 1
-                else:
-                    seen.add(digest)
-                    per_package[function.package] += 1
-                    kept.append(function)
-            # a giant package must not decide the vocabulary either
-            scale = min(1.0, 200_000 / max(1, total))
-            for word, times in counted.items():
-                if (scaled := int(times * scale + 0.5)) and len(word) <= 40:
-                    words[word] += scaled
+    collected = _in_processes(_collect_root, roots, jobs)
+    for done, (found, left_out, counted) in enumerate(collected, 1):
+        dropped.update(left_out)
+        rng.shuffle(found)
+        total = sum(counted.values())
+        for function in found:
+            digest = fn.token_hash(function.source.split())
+            if digest in seen:
+                dropped["function: duplicate across packages"] += 1
+            elif per_package[function.package] >= CAP:
+                dropped["function: over the cap of its package"] += 1
+            else:
+                seen.add(digest)
+                per_package[function.package] += 1
+                kept.append(function)
+        # a giant package must not decide the vocabulary either
+        scale = min(1.0, 200_000 / max(1, total))
+        for word, times in counted.items():
+            if (scaled := int(times * scale + 0.5)) and len(word) <= 40:
+                words[word] += scaled
+        if progress is not None:
+            progress(done, len(roots), len(kept))
     rng.shuffle(kept)
     fn.write(out / "functions.jsonl.gz", kept)
-    summary: dict[str, object] = {
+    summary: dict[str, Any] = {
         "functions": len(kept),
         "packages": dict(per_package.most_common()),
         "dropped": dict(dropped.most_common()),
         "held_out": sorted(p for p in per_package if held_out(p)),
         "licences": dict(Counter(f.licence for f in kept).most_common()),
     }
-    (out / "functions.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     with (out / "words.json").open("w", encoding="utf-8") as file:
         json.dump(dict(words.most_common(120_000)), file)
+    (out / "functions.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     return summary
 
 
@@ -160,7 +176,9 @@ def build_vocab(corpus: Path, size: int, kinds: int, roles: int, sample: int = 2
         [r for r, _ in role_counts.most_common(roles - 1)],
         size,
     )
-    vocab.save(corpus / "vocab.json")
+    partial = corpus / "vocab.json.partial"
+    vocab.save(partial)
+    partial.replace(corpus / "vocab.json")
     return vocab
 
 
@@ -202,17 +220,21 @@ def _make_shard(
 
 
 def build_shards(
-    corpus: Path, *, first: int, shards: int, functions_per_shard: int, variants: int, jobs: int, longest: int = 256
+    corpus: Path, *, first: int, shards: int, functions_per_shard: int, variants: int, jobs: int, longest: int = 256,
+    keep: bool = False,
 ) -> Iterator[tuple[str, int, int, Counter[str]]]:  # fmt: skip
     """Write training shards first..first+shards-1, each from a fresh slice of the functions; yields a line a shard.
 
-    Shard names and contents depend on their number alone, so any part of the corpus can be rebuilt.
+    Shard names and contents depend on their number alone, so any part of the corpus can be rebuilt. A shard stands as a whole or
+    not at all; with `keep` those that stand are left as they are.
     """
     everything = fn.read(corpus / "functions.jsonl.gz")
     training = [f for f in everything if not held_out(f.package)]
 
     def tasks() -> Iterable[tuple[str, str, int, int, Sequence[str], int]]:
         for number in range(first, first + shards):
+            if keep and (corpus / f"shard-{number:05d}").is_dir():
+                continue
             pass_number, place = divmod(number * functions_per_shard, max(1, len(training)))
             order = list(range(len(training)))
             random.Random(pass_number).shuffle(order)
@@ -220,7 +242,7 @@ def build_shards(
             yield (str(corpus), f"shard-{number:05d}", number, variants,
                    [_line(training[i]) for i in chosen], longest)  # fmt: skip
 
-    yield from _run(tasks(), jobs)
+    yield from _in_processes(_make_shard, tasks(), jobs)
 
 
 def build_eval(corpus: Path, functions: int = 3000) -> tuple[str, int, int, Counter[str]]:
@@ -233,18 +255,34 @@ def _line(function: fn.Function) -> str:
     return json.dumps(asdict(function))
 
 
-def _run(tasks, jobs: int) -> Iterator[tuple[str, int, int, Counter[str]]]:
+def _in_processes(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> Iterator[Any]:
+    """work(task) of every task, in order; two tasks a process are held at most, so memory stays bounded."""
     if jobs <= 1:
-        yield from map(_make_shard, tasks)
+        yield from map(work, tasks)
         return
-    with ProcessPoolExecutor(max_workers=jobs) as pool:
-        yield from pool.map(_make_shard, tasks)
+    # the tokenizer's threads do not survive a fork, and say so on stderr unless told
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    pool = ProcessPoolExecutor(jobs, initializer=_ignore_interrupts)
+    waiting: deque[Any] = deque()
+    try:
+        for task in tasks:
+            waiting.append(pool.submit(work, task))
+            if len(waiting) >= 2 * jobs:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def default_roots(exports: Path) -> list[Root]:
-    """Exported repositories, the standard library, and the packages of the running interpreter."""
-    return [
-        *exported(exports),
-        *standard_library(),
-        *installed(Path(sysconfig.get_paths()["purelib"])),
-    ]
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches the whole process group; only the parent acts on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def default_roots(exports: Path | None, machine: bool = True) -> list[Root]:
+    """Exported repositories and, with `machine`, the standard library and the packages of the running interpreter."""
+    roots = exported(exports) if exports is not None else []
+    if machine:
+        roots += [*standard_library(), *installed(Path(sysconfig.get_paths()["purelib"]))]
+    return roots

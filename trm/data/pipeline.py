@@ -169,8 +169,9 @@ def batches(
     """Endless batches (padded length, arrays) from the shards below `folder`; advances `cursor`.
 
     The least used shard comes next, so shards that a corpus builder adds meanwhile are read before old ones again. The order is a
-    function of seed, shard and use alone. Raises FileNotFoundError when there is no shard.
+    function of seed, shard and use alone. Raises FileNotFoundError when there is no shard, or none that fills a batch.
     """
+    empty: set[str] = set()
     while True:
         names = sorted(p.name for p in folder.glob("shard-*") if not p.name.endswith(".partial"))
         if not names:
@@ -182,6 +183,10 @@ def batches(
         plan = plan_batches(
             shard, slots, hash_seed(seed, cursor.shard, cursor.uses.get(cursor.shard, 0))
         )
+        if not plan:
+            empty.add(cursor.shard)
+            if empty >= set(names):
+                raise FileNotFoundError(f"no shard in {folder} fills a batch of {slots} positions")
         while cursor.batch < len(plan):
             length, rows = plan[cursor.batch]
             cursor.batch += 1

@@ -1,17 +1,14 @@
 """The record of the training corpus: which repositories, under which licence, at which commit.
 
-``sources.toml`` beside this file names them; none of their code is kept here. Each was brought as a
-bare git directory below one folder (the *mirror*), as ``owner+name/repo`` or ``owner+name/repo/.git``.
-
-``python -m trm.data.sources --mirror DIR --out DIR [--only owner/name ...]`` exports them.
+``sources.toml`` beside this file names them; none of their code is kept here. Each is brought as a
+bare git directory below one folder (the *mirror*), as ``owner+name/repo`` or ``owner+name/repo/.git``
+(``trm-agent data fetch``), and its usable files are exported from there (``trm-agent data export``).
 """
 
-import argparse
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import tomllib
 from collections import Counter
@@ -198,6 +195,8 @@ def _git(directory: Path, *arguments: str, stdin: bytes = b"") -> bytes:
     """The output of one git command on a git directory, with no user or system configuration."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    # A repository that is gone must not ask for a password.
+    environment["GIT_TERMINAL_PROMPT"] = "0"
     # A snapshot may belong to another user, which git refuses unless it is told otherwise.
     environment |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory"}
     environment["GIT_CONFIG_VALUE_0"] = "*"
@@ -207,6 +206,27 @@ def _git(directory: Path, *arguments: str, stdin: bytes = b"") -> bytes:
         message = result.stderr.decode("utf-8", "replace").strip()
         raise SourceError(f"git {arguments[0]} failed in {directory}: {message}")
     return result.stdout
+
+
+def bring(source: Source, mirror: Path, base: str = "https://github.com") -> bool:
+    """Fetch the source's commit, without its history, from `base`/owner/name into the mirror.
+
+    Returns False where it is there already. Raises SourceError when git cannot get it.
+    """
+    try:
+        directory = git_directory(source, mirror)
+    except SourceError:
+        directory = mirror / source.folder / "repo"
+        directory.mkdir(parents=True, exist_ok=True)
+        _git(directory, "init", "--quiet", "--bare")
+    try:
+        _git(directory, "cat-file", "-e", source.commit + "^{commit}")
+        return False
+    except SourceError:
+        pass
+    refspec = f"{source.commit}:refs/heads/recorded"
+    _git(directory, "fetch", "--quiet", "--depth=1", f"{base.rstrip('/')}/{source.name}", refspec)
+    return True
 
 
 def _tree(directory: Path, commit: str) -> Iterator[tuple[PurePosixPath, str]]:
@@ -324,25 +344,9 @@ def totals(exports: Iterable[Export]) -> str:
     return "\n".join(rows)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Export the recorded repositories and print the totals. Returns 0, or 2 for a SourceError."""
-    parser = argparse.ArgumentParser(prog="python -m trm.data.sources", description=main.__doc__)
-    parser.add_argument("--mirror", type=Path, required=True, help="folder of the git directories")
-    parser.add_argument("--out", type=Path, required=True, help="folder to export to")
-    parser.add_argument("--only", nargs="*", metavar="OWNER/NAME", help="export just these")
-    options = parser.parse_args(arguments)
-    try:
-        sources = load_sources()
-        if options.only is not None:
-            if unknown := set(options.only) - {source.name for source in sources}:
-                raise SourceError(f"not in {SOURCES_FILE}: {', '.join(sorted(unknown))}")
-            sources = tuple(source for source in sources if source.name in options.only)
-        print(totals([checkout(source, options.mirror, options.out) for source in sources]))
-    except SourceError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def select(names: Sequence[str] = (), path: Path = SOURCES_FILE) -> tuple[Source, ...]:
+    """The recorded repositories called `names`, all without names. Raises SourceError for an unknown one."""
+    sources = load_sources(path)
+    if unknown := set(names) - {source.name for source in sources}:
+        raise SourceError(f"not in {path}: {', '.join(sorted(unknown))}")
+    return tuple(source for source in sources if not names or source.name in names)
