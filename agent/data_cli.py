@@ -43,7 +43,7 @@ def fetch(
             done = "fetched" if bring(source, mirror, base) else "there already"
         except SourceError as error:
             missing += 1
-            done = f"not fetched: {error}"
+            done = f"not fetched: {str(error).splitlines()[0]}"
         _say(f"{number}/{len(sources)} {source.name}: {done}")
     print(mirror)
     if missing:
