@@ -29,6 +29,9 @@ _Key = tuple[int, int, tuple[str, ...]]  # start, end and tokens in the leaves o
 MODEL_EDITS = 400  # written by the model itself, a unit
 _LINE_WEIGHT = 2.0  # of log suspicion of the line
 _UNIT_WEIGHT = 2.0  # of log suspicion of the unit against the most suspect one
+# Nats: a plain slip is likelier, and cheaper to try, than the network says; what only the network writes (tier 0) less likely.
+# Chosen on 40 problems of HumanEvalFix (docs/decisions.md).
+_TIER_BONUS = {0: -1.0, 1: 2.0, 2: 0.5}
 _BEYOND = -60.0  # nats, for edits longer than the heads reach
 _BATCH = 160  # candidates scored at a time
 _PUT_OFF = 20_000  # candidates that may wait
@@ -174,7 +177,10 @@ class ModelStream:
         for key, operator, tier in self.unit.enumerated(TIERS):
             keys.append(key)
             origin.append((operator, tier))
-        places = [self._place(key[0]) for key in keys]
+        places = [
+            self._place(key[0]) + _TIER_BONUS.get(tier, 0.0)
+            for key, (_, tier) in zip(keys, origin, strict=True)
+        ]
         bounds = self._finite(self.predictor.bound(self.analysis, keys), places)
         order = sorted(range(len(keys)), key=lambda i: -bounds[i])
         ready: list[tuple[float, int]] = []
