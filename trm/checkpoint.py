@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from trm.config import Config
+from trm.vocab import Vocab
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
@@ -105,6 +106,23 @@ def load_weights(folder: Path) -> tuple[dict[str, Any], Config, dict[str, Any]]:
         config,
         card,
     )
+
+
+def load_vocab(folder: Path, config: Config) -> Vocab:
+    """The vocabulary beside the weights. Raises CheckpointError if it is missing, foreign, or more than the weights know."""
+    path = Path(folder) / VOCAB
+    try:
+        vocab = Vocab.load(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} has no {VOCAB}") from error
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    model = config.model
+    for name, found, known in (("pieces", vocab.size, model.vocab), ("kinds", len(vocab.kinds), model.kinds - 1),
+                               ("roles", len(vocab.roles), model.roles - 1)):  # fmt: skip
+        if found > known:
+            raise CheckpointError(f"{path} has {found} {name}, the weights know {known}")
+    return vocab
 
 
 def _shapes(tree: Any, prefix: str = "") -> dict[str, Any]:

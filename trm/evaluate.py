@@ -61,7 +61,7 @@ def held_out(
     shard = Shard(folder)
     params = jax.tree.map(jnp.asarray, params)
     found: list[list[dict[str, np.ndarray]]] = [[] for _ in range(config.steps)]
-    for length, rows in plan_batches(shard, slots, 0):
+    for length, rows in plan_batches(shard, slots, 0, leftovers=True):
         batch = {k: jnp.asarray(v) for k, v in shard.collate(rows, length).items()}
         for step, measured in enumerate(_measure(params, config, batch)):
             found[step].append({k: np.asarray(v) for k, v in measured.items()})

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from platformdirs import user_cache_path
 
-from trm.checkpoint import VOCAB, load_weights, shipped
+from trm.checkpoint import load_vocab, load_weights, shipped
 from trm.config import MAX_CONTENT, MAX_SPAN, ModelConfig
 from trm.encode import LENGTHS, PIECES, Encoded, padded_length, target_of
 from trm.model import (
@@ -29,7 +29,7 @@ from trm.model import (
     start_logits,
     supervision_steps,  # fmt: skip
 )
-from trm.vocab import CLS, END, Vocab
+from trm.vocab import CLS, END
 
 _CHUNK = 512  # content slots a call of the decoder
 _LOWEST = -1e9
@@ -147,7 +147,7 @@ class Predictor:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         folder = Path(checkpoint) if checkpoint else shipped()
         params, config, self.card = load_weights(folder)
-        self.vocab = Vocab.load(folder / VOCAB)
+        self.vocab = load_vocab(folder, config)
         self.config = config.model
         if steps:
             self.config = dataclasses.replace(self.config, steps=steps)

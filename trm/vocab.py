@@ -32,6 +32,8 @@ class Vocab:
 
     def __init__(self, tokenizer: Tokenizer, kinds: list[str], roles: list[str]) -> None:
         self.tokenizer = tokenizer
+        # a string literal may mention a marker: that is text, not a marker
+        tokenizer.encode_special_tokens = True
         self.kinds = kinds
         self.roles = roles
         self._kind_ids = {kind: i + 1 for i, kind in enumerate(kinds)}
@@ -106,5 +108,7 @@ class Vocab:
             return Vocab(
                 Tokenizer.from_str(json.dumps(data["tokenizer"])), data["kinds"], data["roles"]
             )
-        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # tokenizers raises plain Exception for what it cannot read
             raise ValueError(f"{path} is not a vocabulary: {error}") from error

@@ -5,17 +5,20 @@ from __future__ import annotations
 import ast
 import gzip
 import hashlib
+import itertools
 import json
+import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tools.source.leaves import Module, SourceError, Unit
+from tools.source.leaves import Leaf, Module, SourceError, Unit
 
 MIN_LEAVES, MAX_LEAVES = 12, 300
 _MAX_FILE = 300_000
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +45,7 @@ def names_in_reach(module: Module) -> tuple[str, ...]:
         if not top:
             continue
         if node.kind in ("import_statement", "import_from_statement"):
-            imported = [
-                leaf for leaf in module.leaves[node.start : node.end] if leaf.kind == "identifier"
-            ]
-            for leaf in imported:
-                if leaf.field != "module_name":
-                    found.setdefault(leaf.text)
+            found.update(dict.fromkeys(_imported(module.leaves[node.start : node.end])))
         elif node.kind in ("function_definition", "class_definition"):
             after = [
                 leaf for leaf in module.leaves[node.start : node.end][:4] if leaf.field == "name"
@@ -56,16 +54,33 @@ def names_in_reach(module: Module) -> tuple[str, ...]:
                 found.setdefault(leaf.text)
         elif node.kind == "assignment":
             leaf = module.leaves[node.start]
-            if leaf.kind == "identifier":
+            if leaf.kind == "identifier" and (
+                leaf.field == "left" or leaf.parent == "pattern_list"
+            ):
                 found.setdefault(leaf.text)
     return tuple(found)
+
+
+def _imported(leaves: Sequence[Leaf]) -> list[str]:
+    """The names that an import statement binds: `np` of `import numpy as np`, `os` of `import os.path`."""
+    texts = [leaf.text for leaf in leaves]
+    names: list[str] = []
+    for before, leaf in itertools.islice(
+        zip(texts, leaves[1:], strict=False), texts.index("import"), None
+    ):
+        if leaf.kind == "identifier" and before in ("import", ",", "("):
+            names.append(leaf.text)
+        elif leaf.kind == "identifier" and before == "as":
+            names[-1] = leaf.text
+    return names
 
 
 def reach_of(unit_text: str, names: Iterable[str], limit: int = 24) -> tuple[str, ...]:
     """The names that a reader of the unit would think of: those it mentions first, then the rest in order."""
     names = list(dict.fromkeys(names))
-    used = [name for name in names if name in unit_text]
-    rest = [name for name in names if name not in unit_text]
+    words = set(_WORD.findall(unit_text))
+    used = [name for name in names if name in words]
+    rest = [name for name in names if name not in words]
     return tuple((used + rest)[:limit])
 
 

@@ -195,8 +195,13 @@ def batches(
         cursor.shard = ""
 
 
-def plan_batches(shard: Shard, slots: int, seed: int) -> list[tuple[int, list[int]]]:
-    """Rows of a shard in shuffled batches of slots / length examples of one padded length."""
+def plan_batches(
+    shard: Shard, slots: int, seed: int, *, leftovers: bool = False
+) -> list[tuple[int, list[int]]]:
+    """Rows of a shard in shuffled batches of slots / length examples of one padded length.
+
+    Rows that fill no batch are left out, so that training compiles once a length; with `leftovers` they come as smaller batches.
+    """
     rng = np.random.default_rng(seed)
     buckets: dict[int, list[int]] = {}
     plan: list[tuple[int, list[int]]] = []
@@ -209,6 +214,8 @@ def plan_batches(shard: Shard, slots: int, seed: int) -> list[tuple[int, list[in
         if len(bucket) == max(1, slots // length):
             plan.append((length, bucket[:]))
             bucket.clear()
+    if leftovers:
+        plan += [(length, bucket) for length, bucket in buckets.items() if bucket]
     order = rng.permutation(len(plan))
     return [plan[i] for i in order]
 

@@ -1,0 +1,126 @@
+"""A tiny model that tests share: made on first use, kept for the session, never below the user's own folders."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CODE = '''
+def total(rows, limit=10):
+    """Sum of the first rows."""
+    result = 0
+    for row in rows[:limit]:
+        if row > 0 and row != limit:
+            result += row
+        else:
+            result = result - 1
+    return result
+
+
+def first_word(text, words):
+    found = []
+    for word in text.split(","):
+        if word.strip() in words:
+            found.append(word.strip())
+    if not found:
+        return None
+    return found[0]
+'''
+
+
+@pytest.fixture(scope="session")
+def vocab() -> Any:
+    """A vocabulary of a few hundred pieces, the 256 bytes among them."""
+    from tools.source.leaves import Module
+    from trm.vocab import Vocab, role_of
+
+    leaves = Module(CODE.encode()).leaves
+    words = Counter({leaf.text: 20 for leaf in leaves if not leaf.is_layout})
+    kinds = dict.fromkeys(leaf.kind for leaf in leaves)
+    roles = dict.fromkeys(role_of(leaf.parent, leaf.field) for leaf in leaves)
+    return Vocab.build(words, kinds, roles, 400)
+
+
+@pytest.fixture(scope="session")
+def config(vocab: Any, cache_home: Path) -> Any:
+    """The smallest model; f32 throughout, so that sums can be compared."""
+    import jax
+
+    from trm.config import ModelConfig
+
+    # compiling is most of the time here: little of it, and each function once
+    jax.config.update("jax_disable_most_optimizations", True)
+    jax.config.update("jax_compilation_cache_dir", str(cache_home / "trm-agent" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    return ModelConfig(
+        vocab=vocab.size, width=32, heads=2, inner=32, decoder_inner=32, steps=2, kinds=64,
+        roles=96, matmul="f32",
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def params(config: Any) -> Any:
+    """Random parameters of which none is zero: what starts at zero takes part too."""
+    import jax
+    import numpy as np
+
+    from trm.model import init_params
+
+    rng = np.random.default_rng(1)
+
+    def draw(path: Any, leaf: Any) -> np.ndarray:
+        scale = 0.3 if leaf.ndim < 2 or path[0].key != "net" else leaf.shape[-2] ** -0.5
+        return scale * rng.standard_normal(leaf.shape, np.float32)
+
+    return jax.tree_util.tree_map_with_path(draw, jax.eval_shape(lambda: init_params(config)))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, vocab: Any, config: Any, params: Any
+) -> Path:
+    """A folder of weights as `fix --checkpoint` takes it."""
+    from trm.checkpoint import save_weights
+    from trm.config import Config
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_weights(folder, params, Config(model=config), vocab, {"step": 7})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where compiled functions go, instead of the user's cache."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def predictor(checkpoint: Path, cache_home: Path) -> Any:
+    """The predictor of `checkpoint`."""
+    from trm.predict import Predictor
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache_home))
+        return Predictor(checkpoint)
+
+
+@pytest.fixture(scope="session")
+def encoded(vocab: Any) -> list[Any]:
+    """Two units of fewer than 64 positions, the second executed and with a failure and names."""
+    from tools.source.leaves import Module
+    from trm.encode import Execution, FailureText, encode
+
+    first = Module(b"def f(a, b):\n    if a > b:\n        return a - 1\n    return b\n").leaves
+    second = Module(
+        b"def g(rows):\n    n = 0\n    for row in rows:\n        n = row\n    return n\n"
+    )
+    ran = Execution(1, 2, {2: 1, 3: 1, 4: 1, 5: 1}, {2: 2, 3: 2, 5: 2}, {5: 2}, {"n": ("int", "3")},
+                    actual="3", expected="6")  # fmt: skip
+    failure = FailureText("assert g([1, 2, 3]) == 6", "3", "6", "AssertionError")
+    return [
+        encode(vocab, first),
+        encode(vocab, second.leaves, names=("g", "total"), execution=ran, failure=failure),
+    ]

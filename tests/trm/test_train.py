@@ -1,0 +1,141 @@
+"""Training goes on where it stopped as if it had never stopped, learns, and leaves weights that can be used."""
+
+import dataclasses
+import random
+
+import jax
+import numpy as np
+import pytest
+
+from trm.checkpoint import CheckpointError, load_weights
+from trm.config import Config, TrainConfig
+from trm.data.corrupt import WEIGHTS, break_function
+from trm.data.pipeline import ShardWriter
+from trm.encode import encode, padded_length, target_of
+from trm.optim import schedule
+from trm.predict import Predictor
+from trm.train import train
+
+SOURCE = b"def f(a, b):\n    if a > b:\n        return a - 1\n    return b\n"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, cache_home):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+
+
+@pytest.fixture(scope="module")
+def data(vocab, tmp_path_factory):
+    """A shard of sixteen broken functions that fit 64 positions, and its vocabulary."""
+    from tools.source.leaves import Module
+
+    module, rng, writer = Module(SOURCE), random.Random(0), ShardWriter()
+    while len(writer.table) < 16:
+        broken = break_function(module, 1, rng, WEIGHTS)
+        if broken is None:
+            continue
+        encoded = encode(vocab, broken.module.leaves)
+        targets = [target_of(vocab, encoded, f.start, f.end, f.tokens) for f in broken.fixes]
+        if padded_length(encoded.length) == 64 and None not in targets:
+            writer.add(encoded, [target for target in targets if target is not None])
+    folder = tmp_path_factory.mktemp("data")
+    writer.write(folder / "shard-00000")
+    vocab.save(folder / "vocab.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def setup(config):
+    """The shared tiny model, eight examples a step."""
+    training = TrainConfig(learning_rate=3e-3, warmup=5, slots=512, log_every=1, steps=6)
+    return Config(config, training)
+
+
+def run(setup, data, out, steps, **more):
+    changed = dataclasses.replace(setup.train, steps=steps)
+    return list(train(Config(setup.model, changed), data, out, **more))
+
+
+def weights(out):
+    return jax.tree.leaves(load_weights(out / "weights")[0])
+
+
+def losses(progress):
+    return [row.metrics["loss"] for row in progress]
+
+
+@pytest.fixture(scope="module")
+def straight(setup, data, tmp_path_factory):
+    """Thirty steps without a stop, and where they are."""
+    out = tmp_path_factory.mktemp("straight")
+    return run(setup, data, out, 30), out
+
+
+def test_the_loss_falls(straight):
+    progress, _ = straight
+    assert [row.step for row in progress] == list(range(1, 31))
+    found = losses(progress)
+    assert np.mean(found[-5:]) < 0.6 * np.mean(found[:5])
+    assert all(np.isfinite(list(row.metrics.values())).all() for row in progress)
+    assert progress[-1].examples == 30 * 8
+
+
+def test_stop_and_go_is_the_same_training(setup, data, straight, tmp_path):
+    """Losses and weights to the bit, through a stop after three steps and one in the middle of a report."""
+    first = run(setup, data, tmp_path, 3)
+    second = run(setup, data, tmp_path, 6)
+    reader = train(setup_with(setup, 30), data, tmp_path)
+    third = [next(reader), next(reader)]
+    reader.close()
+    last = run(setup, data, tmp_path, 30)
+    assert losses(first + second + third + last) == losses(straight[0])
+    for mine, theirs in zip(weights(tmp_path), weights(straight[1]), strict=True):
+        assert np.array_equal(mine, theirs)
+
+
+def setup_with(setup, steps):
+    return Config(setup.model, dataclasses.replace(setup.train, steps=steps))
+
+
+def test_weights_are_what_fix_takes(setup, straight, vocab, encoded):
+    predictor = Predictor(straight[1] / "weights")
+    assert predictor.card["step"] == 30 and predictor.config == setup.model
+    assert predictor.card["parameters"] == sum(leaf.size for leaf in weights(straight[1]))
+    analysis = predictor.analyse(encoded[0])
+    assert np.isfinite(predictor.score(analysis, [(9, 10, ("<",))])).all()
+
+
+def test_what_a_killed_save_left_does_not_stop_training(setup, data, tmp_path):
+    run(setup, data, tmp_path, 2)
+    (tmp_path / "states" / "9.orbax-checkpoint-tmp-3" / "state").mkdir(parents=True)
+    (tmp_path / "weights" / "model.safetensors.partial").write_bytes(b"half")
+    assert [row.step for row in run(setup, data, tmp_path, 4)] == [3, 4]
+    assert load_weights(tmp_path / "weights")[2]["step"] == 4
+
+
+def test_without_resume_it_begins_anew(setup, data, straight, tmp_path):
+    run(setup, data, tmp_path, 1)
+    again = run(setup, data, tmp_path, 2, resume=False)
+    assert losses(again) == losses(straight[0])[:2]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax
+def test_a_state_of_another_model_is_refused(setup, data, tmp_path):
+    run(setup, data, tmp_path, 1)
+    other = dataclasses.replace(setup.model, inner=64)
+    with pytest.raises(CheckpointError, match="does not fit"):
+        next(train(Config(other, setup.train), data, tmp_path))
+
+
+def test_no_data_is_said_before_anything_is_written(setup, tmp_path, vocab):
+    with pytest.raises(FileNotFoundError, match=r"no vocab\.json in"):
+        next(train(setup, tmp_path / "data", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_rates_rise_stay_and_fall_only_in_a_release_branch():
+    plain = schedule(TrainConfig(learning_rate=2.0, warmup=10))
+    assert [float(plain(step)) for step in (0, 5, 10, 10_000)] == pytest.approx([0, 1, 2, 2])
+    branch = schedule(TrainConfig(learning_rate=2.0, warmup=10, decay_steps=100), decay_from=1000)
+    assert float(branch(1000)) == pytest.approx(2)
+    assert float(branch(1050)) == pytest.approx(1.02, rel=1e-3) and float(branch(1100)) < 0.05
