@@ -33,7 +33,6 @@ class ModelConfig:
     decoder_inner: int = 512
     matmul: str = "bf16"  # inputs of matrix products: "bf16" (f32 accumulation) or "f32"
     binarize: bool = False  # latent z as bits, straight-through
-    accept: bool = False  # accept/reject of z per cycle without gradient
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
