@@ -31,11 +31,11 @@ class Budget:
         """Seconds that remain, at least 0."""
         return max(0.0, self.began + self.seconds - time.monotonic())
 
-    def over(self) -> str:
-        """Why the search must end now, or ""."""
+    def over(self, running: int = 0) -> str:
+        """Why the search must end now, or "". running: candidates that are being validated, which count too."""
         if self.left <= 0:
             return f"{self.seconds:g} s are over"
-        if self.candidates is not None and self.tried >= self.candidates:
+        if self.candidates is not None and self.tried + running >= self.candidates:
             return f"{self.candidates} candidates were tried"
         return ""
 

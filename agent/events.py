@@ -208,7 +208,7 @@ def event_types() -> dict[str, type[Event]]:
 
 
 def from_json(record: dict[str, Any]) -> Event:
-    """The event of a JSON record. Raises ValueError for an unknown name or field."""
+    """The event of a JSON record. Raises ValueError for an unknown name and for an unknown or missing field."""
     data = dict(record)
     name = data.pop("event", None)
     cls = event_types().get(str(name))
@@ -217,7 +217,10 @@ def from_json(record: dict[str, Any]) -> Event:
     known = {f.name for f in dataclasses.fields(cls)}
     if extra := set(data) - known:
         raise ValueError(f"unknown field of {name}: {sorted(extra)[0]}")
-    return cls(**{key: _tupled(value) for key, value in data.items()})
+    try:
+        return cls(**{key: _tupled(value) for key, value in data.items()})
+    except TypeError as error:  # a field is missing
+        raise ValueError(f"{name}: {error}") from error
 
 
 def _tupled(value: Any) -> Any:

@@ -169,14 +169,15 @@ class ModelStream:
         keys: list[_Key] = []
         origin: list[tuple[str, int]] = []
         base = self.suspect.unit.start
+        for key, operator, tier in self.unit.enumerated(TIERS):
+            keys.append(key)
+            origin.append((operator, tier))
+        # after the operators', so that tier 0 is what only the network writes
         for proposal in self.predictor.propose(self.analysis, MODEL_EDITS):
             edit = Edit(base + proposal.start, base + proposal.end, proposal.tokens)
             if (key := self.unit.canonical(edit)) is not None:
                 keys.append(key)
                 origin.append(("model", 0))
-        for key, operator, tier in self.unit.enumerated(TIERS):
-            keys.append(key)
-            origin.append((operator, tier))
         places = [
             self._place(key[0]) + _TIER_BONUS.get(tier, 0.0)
             for key, (_, tier) in zip(keys, origin, strict=True)

@@ -69,7 +69,7 @@ def search(
     tried_before = budget.tried
 
     def feed() -> Iterator[tuple[int, dict[str, bytes]]]:
-        while not budget.over():
+        while not budget.over(len(flying)):
             candidate = waiting.pop() if waiting else next(candidates, None)
             if candidate is None:
                 return

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from agent.locate import SourceFile, Sources
 from tools.source.edits import Edit
-from tools.source.leaves import INDENT, NEWLINE, Leaf
+from tools.source.leaves import NEWLINE, Leaf
 from tools.verdicts import CollectionError, Failure, SuiteRun
 from trm.data.functions import names_in_reach
 
@@ -172,6 +172,4 @@ def syntax_repairs(file: SourceFile, line: int) -> Iterator[Suggestion]:
                     yield Suggestion(Edit(index, index + 1, (token,), file.path), "SyntaxError")
         after = row[-1][0] + 1
         if row[-1][1].text == ":" and after < len(file.module.leaves):
-            yield Suggestion(
-                Edit(after, after, (NEWLINE, INDENT, "pass"), file.path), "SyntaxError"
-            )
+            yield Suggestion(Edit(after, after, ("pass",), file.path), "SyntaxError")

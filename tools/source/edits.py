@@ -311,6 +311,10 @@ def parses(module: Module, unit: Unit, edit: Edit) -> bool:
 
     What the parser alone does not see (`return` or `break` outside, `nonlocal`) is left to the compiler of the worker.
     """
+    leaves = module.leaves
+    closed = unit.end < len(leaves) and leaves[unit.end - 1].is_layout
+    if closed and edit.end == unit.end and edit.tokens and edit.tokens[-1] not in LAYOUT:
+        return False  # it would stand before the next unit, on its line
     try:
         text = unit_source(module, unit, edit)
         with warnings.catch_warnings():

@@ -1,0 +1,201 @@
+"""One stream of candidates: each change once, only what parses, in the order that the rank says."""
+
+import ast
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.locate import Sources, execution_of, suspects
+from agent.propose import (
+    _LINE_WEIGHT,
+    _TIER_BONUS,
+    Candidate,
+    CostAware,
+    ModelStream,
+    by_tier,
+    merged,
+    suggested,
+    valid,
+)
+from agent.suggest import Suggestion
+from tools.source.edits import Edit
+from tools.spectrum import Spectrum
+from tools.verdicts import Outcome, SuiteRun, TestResult
+from trm.encode import encode
+
+CALC = """def pick(rows, limit):
+    out = []
+    for row in rows:
+        if row > limit:
+            out.append(row)
+    return out
+
+
+def last(rows):
+    return rows[0]
+"""
+RED, GREEN = "test_calc.py::test_red", "test_calc.py::test_green"
+
+
+@pytest.fixture(scope="module")
+def run():
+    traces = {RED: {"calc.py": [2, 3, 4, 5, 6, 10]}, GREEN: {"calc.py": [2, 3, 10]}}
+    results = [TestResult(RED, Outcome.FAILED, 0.0), TestResult(GREEN, Outcome.PASSED, 0.0)]
+    return SuiteRun(results, [], [], Spectrum(traces, {RED}), 0.1)
+
+
+@pytest.fixture(scope="module")
+def found(run, tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    (root / "calc.py").write_text(CALC)
+    rows = suspects(run, Sources(root))
+    assert [suspect.unit.name for suspect in rows] == ["pick", "last"]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def tiers(found):
+    return list(by_tier(found, "ochiai", 0, ["7"], ["spare"]))
+
+
+@pytest.fixture(scope="module")
+def streams(found, run, predictor):
+    out = []
+    for suspect in found:
+        leaves = suspect.file.module.leaves[suspect.unit.start : suspect.unit.end]
+        read = encode(predictor.vocab, leaves, execution=execution_of(suspect, run))
+        analysis = predictor.analyse(read)
+        out.append(
+            lambda s=suspect, a=analysis: ModelStream(s, a, predictor, found[0].prior, ["7"])
+        )
+    return out
+
+
+@pytest.fixture(scope="module")
+def told(streams):
+    return [list(stream()) for stream in streams]
+
+
+def key(candidate):
+    return candidate.path, candidate.edit.start, candidate.edit.end, candidate.edit.tokens
+
+
+def check(candidates):
+    """What holds of every stream."""
+    sources = [candidate.source() for candidate in candidates]
+    assert CALC.encode() not in sources, "no candidate is the file as it is"
+    keys = [key(candidate) for candidate in candidates]
+    assert len(set(keys)) == len(keys)
+    for candidate, source in zip(candidates, sources, strict=True):
+        ast.parse(source)
+        unit = candidate.suspect.unit
+        assert unit.start <= candidate.edit.start <= candidate.edit.end <= unit.end
+        assert unit.first_line <= candidate.line <= unit.last_line
+
+
+def test_controls_go_tier_by_tier_then_by_suspicion(tiers):
+    check(tiers)
+    assert len(tiers) > 200
+    order = [(c.tier, -c.suspect.scores.get(c.line, 0.02)) for c in tiers]
+    assert order == sorted(order)
+    assert {c.suspect.unit.name for c in tiers if c.tier == 1} == {"pick", "last"}
+    changes = {(c.before, c.after) for c in tiers}
+    assert {(">", ">="), ("0", "1"), (">", "<")} <= changes
+    written = {token for c in tiers for token in c.edit.tokens}
+    assert {"7", "spare"} <= written, "literals of the test and further names are tried"
+
+
+def test_chance_is_seeded_and_stays_within_its_tiers(found, tiers):
+    first, again, other = (
+        list(by_tier(found, "random", seed, ["7"], ["spare"])) for seed in (1, 1, 2)
+    )
+    assert [key(c) for c in first] == [key(c) for c in again] != [key(c) for c in other]
+    assert {key(c) for c in first} == {key(c) for c in tiers}
+    assert [c.tier for c in first] == sorted(c.tier for c in first)
+
+
+def test_the_models_order_is_its_score_and_the_place(told, streams, predictor, found):
+    for suspect, candidates, make in zip(found, told, streams, strict=True):
+        check(candidates)
+        assert len(candidates) > 100
+        scores = [candidate.score for candidate in candidates]
+        assert scores == sorted(scores, reverse=True)
+        stream, base = make(), suspect.unit.start
+        some = candidates[:: max(1, len(candidates) // 60)]
+        edits = [(c.edit.start - base, c.edit.end - base, c.edit.tokens) for c in some]
+        exact = predictor.score(stream.analysis, edits)
+        for candidate, score in zip(some, exact, strict=True):
+            place = _LINE_WEIGHT * math.log(suspect.scores[candidate.line])
+            place += _TIER_BONUS.get(candidate.tier, 0.0)
+            if math.isfinite(score):
+                assert candidate.score == pytest.approx(score + place + stream.bias, abs=1e-3)
+    assert any(c.operator == "model" for c in told[0]), "the model writes edits of its own"
+
+
+def test_the_model_tries_all_that_the_operators_know(told, found):
+    """Ranking changes the order only: no enumerated edit is lost."""
+    known = {key(c): c.tier for c in by_tier(found, "ochiai", 0, ["7"])}
+    rows = {key(c): c for candidates in told for c in candidates}
+    assert set(known) <= set(rows)
+    for edit, row in rows.items():
+        assert row.tier == known.get(edit, 0), "tier 0 is what only the network writes"
+        assert (row.operator == "model") == (edit not in known)
+
+
+def test_streams_are_merged_in_order(told):
+    rows = list(merged(told))
+    scores = [candidate.score for candidate in rows]
+    assert scores == sorted(scores, reverse=True)
+    assert {key(c) for c in rows} == {key(c) for candidates in told for c in candidates}
+
+
+def test_the_stream_begins_before_all_is_scored(streams, told, monkeypatch, predictor):
+    scored = []
+    exact = type(predictor).score
+    monkeypatch.setattr(
+        type(predictor),
+        "score",
+        lambda self, a, edits: scored.extend(edits) or exact(self, a, edits),
+    )
+    first = next(iter(streams[0]()))
+    assert key(first) == key(told[0][0])
+    assert 0 < len(scored) < len(told[0])
+
+
+def candidate(found, index, score, at=0):
+    suspect = found[index]
+    start = suspect.unit.start
+    return Candidate(suspect, Edit(start, start, (str(at),), "calc.py"), "op", 1, score, 1)
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 1), st.floats(-9, 0)), max_size=30),
+    after=st.integers(0, 30),
+)
+def test_slow_units_wait_and_nothing_is_lost(found, rows, after):
+    rows = sorted(rows, key=lambda row: -row[1])
+    made = [candidate(found, index, score, at) for at, (index, score) in enumerate(rows)]
+    stream = CostAware(iter(made), penalty=3.0)
+    taken = list(itertools.islice(stream, after))
+    assert taken == made[:after], "while nothing is slow the order is kept"
+    stream.slow(found[0])
+    rest = list(stream)
+    assert sorted(key(c) for c in taken + rest) == sorted(key(c) for c in made)
+    effective = [c.score - 3.0 * (c.suspect is found[0]) for c in rest]
+    assert effective == sorted(effective, reverse=True)
+
+
+def test_suggestions_come_as_candidates_of_their_unit(found):
+    leaves = found[0].file.module.leaves
+    at = next(i for i, leaf in enumerate(leaves) if leaf.text == ">")
+    good = Suggestion(Edit(at, at + 1, ("<",), "calc.py"), "NameError")
+    broken = Suggestion(Edit(at, at + 1, ("if",), "calc.py"), "NameError")
+    elsewhere = Suggestion(Edit(at, at + 1, ("<",), "other.py"), "NameError")
+    rows = list(suggested([broken, elsewhere, good], found))
+    assert [(c.before, c.after, c.tier, c.operator, c.line) for c in rows] == [
+        (">", "<", 0, "NameError", 4)
+    ]
+    assert valid(rows[0]) and b"row < limit" in rows[0].source()
