@@ -1,0 +1,278 @@
+"""The whole loop on small projects: real suites, real processes, the control order, so that no weights decide the outcome."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import loop
+from agent.errors import CheckpointError, TestsCannotRun, UsageError
+from agent.events import (
+    CandidateTried,
+    Decision,
+    Event,
+    FailingTest,
+    Finished,
+    PatchFound,
+    Started,
+    SuiteRan,
+    Suspect,
+)
+from agent.loop import FixRequest, fix
+
+CALC = "def add(a, b):\n    return a - b\n\n\ndef twice(a):\n    return a * 2\n"
+TEST = (
+    "from calc import add, twice\n\n\n"
+    "def test_add():\n    assert add(2, 3) == 5\n\n\n"
+    "def test_twice():\n    assert twice(4) == 8\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def lean(monkeypatch: pytest.MonkeyPatch, cache_home: Path) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[..., Path]:
+    """A folder with the files given as `calc="..."` for calc.py."""
+
+    def make(**files: str) -> Path:
+        root = tmp_path / "project"
+        root.mkdir()
+        (root / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+        for name, text in files.items():
+            (root / f"{name}.py").write_text(text)
+        return root
+
+    return make
+
+
+def content(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def request(root: Path, **more) -> FixRequest:
+    settings = {"python": sys.executable, "rank": "ochiai", "max_seconds": 120.0, "jobs": 1, **more}
+    return FixRequest(root, **settings)
+
+
+def run(root: Path, **more) -> list[Event]:
+    """All events of a run, after what holds of every run was checked."""
+    before = content(root)
+    events = list(fix(request(root, **more)))
+    assert content(root) == before, "a run writes nothing into the tree"
+    assert isinstance(events[0], Started)
+    assert [type(event) for event in events].count(Finished) == 1
+    assert isinstance(events[-1], Finished)
+    assert [event.at for event in events] == sorted(event.at for event in events)
+    for event in events:
+        if isinstance(event, CandidateTried):
+            assert not Path(event.path).name.startswith(("test_", "conftest"))
+    assert sum(isinstance(event, CandidateTried) for event in events) == events[-1].tried
+    return events
+
+
+def of(events: list[Event], kind: type) -> list:
+    return [event for event in events if type(event) is kind]
+
+
+def passes(root: Path, diff: str) -> bool:
+    """Whether a plain pytest run passes once git has applied the diff."""
+    subprocess.run(["git", "apply", "-"], cwd=root, input=diff.encode(), check=True)
+    command = [sys.executable, "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    return subprocess.run(command, cwd=root, capture_output=True, check=False).returncode == 0
+
+
+def test_a_wrong_operator_is_repaired(project) -> None:
+    root = project(calc=CALC, test_calc=TEST)
+    events = run(root)
+    (patch,), finished = of(events, PatchFound), events[-1]
+    assert (finished.status, finished.exit_code) == ("fixed", 0) and finished.diff == patch.diff
+    assert patch.paths == ("calc.py",) and patch.turned_green == ("test_calc.py::test_add",)
+    assert "-    return a - b" in patch.diff and "+    return a + b" in patch.diff
+    (ran,), (red,) = of(events, SuiteRan), of(events, FailingTest)
+    assert (ran.passed, ran.failed, ran.errors) == (1, 1, 0)
+    assert (red.nodeid, red.path, red.exception) == (
+        "test_calc.py::test_add",
+        "test_calc.py",
+        "AssertionError",
+    )
+    assert of(events, Suspect)[0].name == "add"
+    assert of(events, Decision)[-1].kind == "accept" and of(events, Decision)[-1].bit == 1
+    assert passes(root, patch.diff)
+
+
+def test_a_green_suite_is_left_alone(project) -> None:
+    events = run(project(calc=CALC.replace("-", "+"), test_calc=TEST))
+    assert (events[-1].status, events[-1].exit_code) == ("green", 0)
+    assert not of(events, CandidateTried) and not events[-1].diff
+
+
+UNFIXABLE = (
+    "from calc import add\n\n\ndef test_add():\n    assert add(2, 3) == 5 and add(2, 3) == 6\n"
+)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_the_number_of_candidates_is_bounded(project, jobs) -> None:
+    finished = run(project(calc=CALC, test_calc=UNFIXABLE), max_candidates=5, jobs=jobs)[-1]
+    assert (finished.status, finished.exit_code, finished.tried) == ("not_fixed", 1, 5)
+    assert "5 candidates were tried" in finished.message
+    assert finished.suspects[0] == "calc.py:2: return a - b"
+
+
+@pytest.mark.slow
+def test_seconds_are_bounded(project) -> None:
+    finished = run(project(calc=CALC, test_calc=UNFIXABLE), max_seconds=4.0)[-1]
+    assert finished.status == "not_fixed"
+    assert "4 s are over" in finished.message or "used up" in finished.message
+
+
+@pytest.mark.slow
+def test_a_used_up_edit_space_is_said(project) -> None:
+    calc = "def one():\n    return 2\n"
+    test = "from calc import one\n\n\ndef test_one():\n    assert one() == 2 and one() == 3\n"
+    finished = run(project(calc=calc, test_calc=test))[-1]
+    assert finished.status == "not_fixed" and "the edit space is used up" in finished.message
+    assert any("return 2" in line for line in finished.suspects)
+
+
+def test_a_repair_that_breaks_another_test_is_not_one(project) -> None:
+    """`return a - b` to `return 5` passes the first test; the second one, that was green, decides."""
+    test = TEST.replace("twice\n", "twice\n\n\ndef test_none():\n    assert add(0, 0) == 0\n")
+    events = run(project(calc=CALC, test_calc=test))
+    assert events[-1].status == "fixed"
+    assert "+    return a + b" in events[-1].diff
+
+
+@pytest.mark.slow
+def test_two_bugs_in_two_functions_are_repaired_together(project) -> None:
+    calc = CALC.replace("a * 2", "a * 3")
+    root = project(calc=calc, test_calc=TEST)
+    events = run(root)
+    assert events[-1].status == "fixed", events[-1].message
+    assert [d.kind for d in of(events, Decision)].count("combine") >= 1
+    (patch,) = of(events, PatchFound)
+    assert set(patch.turned_green) == {"test_calc.py::test_add", "test_calc.py::test_twice"}
+    assert passes(root, patch.diff)
+
+
+@pytest.mark.slow
+def test_a_syntax_error_in_a_source_file_is_repaired(project) -> None:
+    root = project(
+        calc=CALC.replace("a - b", "a + b").replace("twice(a):", "twice(a)"), test_calc=TEST
+    )
+    events = run(root)
+    assert events[-1].status == "fixed", events[-1].message
+    assert "+def twice(a):" in events[-1].diff and passes(root, events[-1].diff)
+
+
+@pytest.mark.slow
+def test_a_misspelt_name_is_repaired_by_what_the_exception_says(project) -> None:
+    calc = "def area(width, height):\n    return width * heigth\n"
+    test = "from calc import area\n\n\ndef test_area():\n    assert area(2, 3) == 6\n"
+    finished = run(project(calc=calc, test_calc=test))[-1]
+    assert finished.status == "fixed" and "+    return width * height" in finished.diff
+    assert finished.tried <= 6, "before any search"
+
+
+@pytest.mark.parametrize(
+    ("files", "said", "hint"),
+    [
+        ({"calc": CALC}, "collected no tests", "name the tests"),
+        ({"calc": "import no_such_module.part\n", "test_calc": TEST}, "'no_such_module", "pip install no_such_module"),
+        ({"calc": CALC, "test_calc": TEST + "def (\n"}, "collection fails in test_calc.py:", "never edited"),
+    ],
+    ids=["no tests", "missing module", "broken test file"],
+)  # fmt: skip
+def test_what_no_edit_can_help_is_said(project, files, said, hint) -> None:
+    root = project(**files)
+    before = content(root)
+    with pytest.raises(TestsCannotRun) as caught:
+        list(fix(request(root)))
+    assert said in str(caught.value) and hint in caught.value.hint
+    assert caught.value.exit_code == 3 and content(root) == before
+
+
+def test_wrong_use_is_told_before_the_first_event(project, tmp_path) -> None:
+    root = project(calc=CALC, test_calc=TEST)
+    for wrong in (
+        request(tmp_path / "nowhere"),
+        request(root, rank="best"),
+        request(root, python="no-python"),
+    ):
+        with pytest.raises(UsageError):
+            next(iter(fix(wrong)))
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_none_is_told_as_one(project, tmp_path) -> None:
+    root = project(calc=CALC, test_calc=TEST)
+    with pytest.raises(CheckpointError, match="nothing_here"):
+        list(fix(request(root, rank="trm", checkpoint=tmp_path / "nothing_here")))
+
+
+@pytest.mark.slow
+def test_the_models_order_ends_like_any_other(project, checkpoint) -> None:
+    """Weights from nowhere find the one-token bug too: ranking decides when, not whether."""
+    from agent.events import Interval, RecursionStep
+
+    root = project(calc=CALC, test_calc=TEST)
+    events = run(root, rank="trm", checkpoint=checkpoint, max_seconds=240.0)
+    assert events[-1].status == "fixed", events[-1].message
+    steps, intervals = of(events, RecursionStep), of(events, Interval)
+    assert steps and {step.steps for step in steps} == {2}
+    assert intervals[0].mass == 1.0 and intervals[0].first <= 2 <= intervals[0].last
+    for wide, narrow in itertools.pairwise(intervals):
+        assert wide.first <= narrow.first <= narrow.last <= wide.last
+    assert passes(root, events[-1].diff)
+
+
+def children(pid: int) -> set[int]:
+    """Descendants of a process."""
+    found: set[int] = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent == pid:
+            child = int(path.parent.name)
+            found |= {child} | children(child)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="reads /proc")
+def test_closing_the_stream_ends_every_process(project) -> None:
+    root = project(calc=CALC, test_calc=UNFIXABLE)
+    before, files = children(os.getpid()), content(root)
+    events: Iterator[Event] = fix(request(root))
+    for event in events:
+        if isinstance(event, CandidateTried):
+            break
+    assert children(os.getpid()) - before, "workers run while candidates are tried"
+    events.close()  # type: ignore[attr-defined]
+    assert children(os.getpid()) <= before
+    assert content(root) == files
+
+
+@pytest.mark.slow
+def test_a_patch_that_a_plain_run_refuses_is_not_told(project, monkeypatch) -> None:
+    """The worker and pytest agree in all we know; here the last check is made to see another suite."""
+    confirm = loop.Runner.confirm
+
+    def refuse(self, files):
+        return confirm(self, {**files, "test_calc.py": b"def test_add():\n    assert 0\n"})
+
+    monkeypatch.setattr(loop.Runner, "confirm", refuse)
+    events = run(project(calc=CALC, test_calc=TEST))
+    assert events[-1].status == "not_fixed" and not of(events, PatchFound)
+    assert "plain pytest run" in events[-1].message and not events[-1].diff
