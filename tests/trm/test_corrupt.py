@@ -8,6 +8,7 @@ import pytest
 
 from tools.source.edits import splice
 from tools.source.leaves import Module
+from tools.source.minimal import minimal
 from tools.source.operators import OPERATORS
 from trm.data.corrupt import _EMPHASIS, WEIGHTS, break_function, example, simulate_coverage
 from trm.data.functions import Function, functions_of_file
@@ -58,6 +59,10 @@ def test_the_fixes_give_the_function_back(functions, bugs):
         for fix in broken.fixes:
             removed = tokens(broken.module)[fix.start : fix.end]
             assert not removed or not fix.tokens or removed[0] != fix.tokens[0], "canonical"
+        if bugs == 1:
+            (fix,) = broken.fixes
+            whole = minimal(tokens(broken.module), tokens(module))
+            assert (fix.start, fix.end, fix.tokens) == whole, "canonical, so that scores compare"
     assert made > len(functions) / 2
 
 
