@@ -37,6 +37,7 @@ def test_every_training_setting_can_be_overridden(field):
 def test_override_finds_the_section_of_a_bare_name_and_keeps_the_rest():
     changed = Config().override({"width": "128", "seed": "5", "model.binarize": "true"})
     assert changed == Config(ModelConfig(width=128, binarize=True), TrainConfig(seed=5))
+    assert changed.override({"binarize": "False", "width": "256", "seed": "0"}) == Config()
 
 
 @pytest.mark.parametrize(

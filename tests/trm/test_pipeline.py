@@ -173,6 +173,18 @@ def test_a_reader_that_goes_on_gives_the_same_batches(folder):
     assert not same(other, straight[0])
 
 
+def test_a_shard_is_read_to_its_end_batch_by_batch(folder):
+    cursor = Cursor()
+    reader = batches(folder, cursor, 256, 5)
+    length, arrays = next(reader)
+    name = cursor.shard
+    shard = Shard(folder / name)
+    for size, rows in plan_batches(shard, 256, hash_seed(5, name, 0)):
+        assert cursor.shard == name and same((length, arrays), (size, shard.collate(rows, size)))
+        length, arrays = next(reader)
+    assert cursor.shard != name and cursor.uses == {name: 1}
+
+
 def test_a_new_shard_is_read_before_old_ones_again(folder, examples):
     cursor = Cursor()
     reader = batches(folder, cursor, 256, 0)
