@@ -105,6 +105,7 @@ def test_weights_are_what_fix_takes(setup, straight, vocab, encoded):
     assert np.isfinite(predictor.score(analysis, [(9, 10, ("<",))])).all()
 
 
+@pytest.mark.slow
 def test_what_a_killed_save_left_does_not_stop_training(setup, data, tmp_path):
     run(setup, data, tmp_path, 2)
     (tmp_path / "states" / "9.orbax-checkpoint-tmp-3" / "state").mkdir(parents=True)
@@ -113,12 +114,14 @@ def test_what_a_killed_save_left_does_not_stop_training(setup, data, tmp_path):
     assert load_weights(tmp_path / "weights")[2]["step"] == 4
 
 
+@pytest.mark.slow
 def test_without_resume_it_begins_anew(setup, data, straight, tmp_path):
     run(setup, data, tmp_path, 1)
     again = run(setup, data, tmp_path, 2, resume=False)
     assert losses(again) == losses(straight[0])[:2]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax
 def test_a_state_of_another_model_is_refused(setup, data, tmp_path):
     run(setup, data, tmp_path, 1)
