@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from agent.events import Decision
-
-HALT = 0.5  # halting probability from which the recursion may stop
+from trm.config import HALT
 
 
 def halt(probability: float, step: int, steps: int) -> Decision:

@@ -12,7 +12,7 @@ from typing import Any
 from agent import decide, locate, suggest
 from agent.budget import Budget
 from agent.errors import CheckpointError
-from agent.events import Event, Interval, RecursionStep, Suspect
+from agent.events import Event, Interval, Note, RecursionStep, Suspect
 from agent.first_run import test_literals
 from agent.propose import ModelStream, by_tier, merged, suggested
 from tools.verdicts import SuiteRun
@@ -73,6 +73,11 @@ class Reader:
         if self._thread is None or broken:
             rank = self.rank if self._thread is None else "ochiai"
             return itertools.chain(cheap, by_tier(found[:40], rank, self.seed, literals))
+        if self._thread.is_alive():
+            yield Note(
+                "waiting for the model: it is loaded and compiled, faster at the next start",
+                at=self.budget.at,
+            )
         predictor = self.predictor
         streams: list[ModelStream] = []
         best = found[0].prior
@@ -111,7 +116,7 @@ class Reader:
     def _show_recursion(self, suspect: locate.Suspect, analysis: Any) -> Iterator[Event]:
         leaves = suspect.file.module.leaves
         base = suspect.unit.start
-        total = len(analysis.steps)
+        total = self.predictor.config.steps
         for number, step in enumerate(analysis.steps, 1):
             heat = []
             for index in step.start[1:-1].argsort()[::-1][:24]:

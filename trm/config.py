@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_SPAN = 16  # leaves an edit may remove
+HALT = 0.5  # halting probability at which the recursion stops
 MAX_CONTENT = 15  # pieces or copies an edit may write; one more slot holds END
 
 

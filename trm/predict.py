@@ -18,7 +18,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from trm.checkpoint import load_vocab, load_weights, shipped
-from trm.config import MAX_CONTENT, MAX_SPAN, ModelConfig
+from trm.config import HALT, MAX_CONTENT, MAX_SPAN, ModelConfig
 from trm.encode import LENGTHS, PIECES, Encoded, padded_length, target_of
 from trm.model import (
     Slots,
@@ -165,7 +165,7 @@ class Predictor:
             self.score(self.analyse(encoded), [(0, 1, ("x",))])
 
     def analyse(self, encoded: Encoded, noise: np.ndarray | None = None) -> Analysis:
-        """Run the recursion on one unit.
+        """Run the recursion on one unit, to its last step or to the first whose halting probability reaches HALT.
 
         noise: (steps, 1, padded, width) added to z before each step. Raises ValueError beyond the longest bucket.
         """
@@ -189,6 +189,8 @@ class Predictor:
                     self._greedy(analysis),
                 )
             )
+            if steps[-1].halt >= HALT:
+                break
         assert analysis is not None
         return Analysis(
             encoded, tuple(steps), analysis.start, analysis.length, analysis.y, analysis.mask, text
