@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 from agent.locate import Suspect
 from agent.suggest import Suggestion
 from tools.source.edits import Edit, EditError, apply_edit, parses
-from tools.source.minimal import minimal
-from tools.source.operators import Scope, enumerate_edits
+from tools.source.operators import Scope, canonical, enumerate_edits
 
 if TYPE_CHECKING:
     from trm.predict import Analysis, Predictor
@@ -96,13 +95,8 @@ class _Unit:
         start, end = edit.start - base, edit.end - base
         if start < 0 or end > len(self.texts):
             return None
-        margin = 24  # equal tokens further right than this do not matter
-        window = self.texts[start : end + margin]
-        found = minimal(window, [*edit.tokens, *self.texts[end : end + margin]])
-        if found is None:
-            return None
-        key = (start + found[0], start + found[1], found[2])
-        if key in self.seen:
+        key = canonical(self.texts, Edit(start, end, edit.tokens))
+        if key in self.seen or (key[0] == key[1] and not key[2]):
             return None
         self.seen.add(key)
         return key

@@ -20,9 +20,10 @@ import numpy as np
 
 from agent.evalsets import load
 from agent.propose import TIERS
+from tools.source.edits import Edit
 from tools.source.leaves import Module
 from tools.source.minimal import minimal
-from tools.source.operators import Scope, enumerate_edits
+from tools.source.operators import Scope, canonical, enumerate_edits
 from trm.encode import encode
 from trm.predict import Predictor
 
@@ -52,9 +53,8 @@ def candidates(module: Module, unit, texts: list[str]) -> dict[tuple, int]:
     order: dict[tuple, int] = {}
     for found in enumerate_edits(module, unit, Scope.of(module, unit), TIERS):
         start, end = found.edit.start - unit.start, found.edit.end - unit.start
-        key = minimal(texts, [*texts[:start], *found.edit.tokens, *texts[end:]])
-        if key is not None:
-            order.setdefault(key, len(order))
+        key = canonical(texts, Edit(start, end, found.edit.tokens))
+        order.setdefault(key, len(order))
     return order
 
 
@@ -88,10 +88,8 @@ def main() -> None:
             starts[name].append(int((analysis.start > analysis.start[fix[0] + 1]).sum()))
             scores: dict[tuple, float] = {}
             for found in predictor.propose(analysis, 400):
-                after = [*texts[: found.start], *found.tokens, *texts[found.end :]]
-                key = minimal(texts, after)
-                if key is not None:
-                    scores.setdefault(key, found.log_probability)
+                key = canonical(texts, Edit(found.start, found.end, found.tokens))
+                scores.setdefault(key, found.log_probability)
             missing = [key for key in listed if key not in scores]
             scores.update(zip(missing, predictor.score(analysis, missing).tolist(), strict=True))
             mine = scores.get(fix)
