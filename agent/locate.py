@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.source.leaves import Module, SourceError, Unit
-from tools.verdicts import SuiteRun
+from tools.verdicts import Failure, SuiteRun
 from tools.workspace import is_test_name
 
 _UNCOVERED = 0.02  # suspicion of a line that no failing test is known to have run
@@ -130,7 +129,7 @@ def _spread(inside: Mapping[int, float], unit: Unit) -> dict[int, float]:
 
 def execution_of(suspect: Suspect, run: SuiteRun):
     """The execution features of a unit's lines (trm.encode.Execution): counts of the tests that entered it."""
-    from trm.encode import Execution
+    from trm.encode import Execution, carry_to_continuations, type_of_repr
 
     unit, path = suspect.unit, suspect.file.path
     failing = set(run.failing)
@@ -154,7 +153,7 @@ def execution_of(suspect: Suspect, run: SuiteRun):
         return None
     frames: dict[int, int] = {}
     values: dict[str, tuple[str, str]] = {}
-    first = run.failures[0] if run.failures else None
+    first = failure_of(suspect, run)
     for failure in run.failures:
         for depth, frame in enumerate(failure.frames):
             if frame.path == path and unit.first_line <= frame.line <= unit.last_line:
@@ -162,46 +161,33 @@ def execution_of(suspect: Suspect, run: SuiteRun):
                 frames[frame.line] = max(frames.get(frame.line, 0), 2 if deepest else 1)
                 if failure is first:
                     values.update({k: (type_of_repr(v), v) for k, v in frame.names.items()})
-    _carry_to_continuations(suspect, cover_fail, cover_pass)
+    leaves = suspect.file.module.leaves[unit.start : unit.end]
+    carry_to_continuations(leaves, cover_fail, cover_pass)
     return Execution(touched_fail, touched_pass, cover_fail, cover_pass, frames, values, {},
                      (first.actual or "") if first else "", (first.expected or "") if first else "")  # fmt: skip
 
 
-def _carry_to_continuations(suspect: Suspect, *tables: dict[int, int]) -> None:
-    """Traces name a statement's first line: give its other lines the same counts."""
-    unit, module = suspect.unit, suspect.file.module
-    begin = unit.first_line
-    previous_layout = True
-    for leaf in module.leaves[unit.start : unit.end]:
-        if leaf.is_layout:
-            previous_layout = True
-            continue
-        if previous_layout:
-            begin = leaf.line
-        previous_layout = False
-        for table in tables:
-            if leaf.line != begin and begin in table:
-                table.setdefault(leaf.line, table[begin])
+def failure_of(suspect: Suspect, run: SuiteRun) -> Failure | None:
+    """The first failure whose test ran the unit, else the first of all."""
+    unit, path = suspect.unit, suspect.file.path
+    for failure in run.failures:
+        lines = run.spectrum.lines_of(failure.nodeid).get(path, ())
+        if any(unit.first_line <= line <= unit.last_line for line in lines):
+            return failure
+    return run.failures[0] if run.failures else None
 
 
-def type_of_repr(text: str) -> str:
-    """A type name guessed from a repr: literals exactly, other objects as "object"."""
-    try:
-        return type(ast.literal_eval(text)).__name__
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        pass
-    opening = {"[": "list", "(": "tuple", "{": "dict", "'": "str", '"': "str"}
-    if text[:1] in opening:
-        return opening[text[:1]]
-    for prefix, name in (
-        ("<function", "function"),
-        ("<bound", "function"),
-        ("<module", "module"),
-        ("<class", "type"),
-    ):
-        if text.startswith(prefix):
-            return name
-    return "object"
+def failure_text(failure: Failure | None):
+    """The failure as the model reads it (trm.encode.FailureText), None without one."""
+    from trm.encode import FailureText
+
+    if failure is None:
+        return None
+    said = failure.exception
+    # what pytest adds to a failed assertion is in the values already
+    if failure.message and failure.exception != "AssertionError":
+        said = f"{failure.exception}: {failure.message.splitlines()[0]}"
+    return FailureText(failure.test_line, failure.actual or "", failure.expected or "", said)
 
 
 def halve(

@@ -20,7 +20,7 @@ from trm.data.functions import names_in_reach, reach_of
 
 SHOWN_SUSPECTS = 5
 READ_UNITS = 12  # suspect units that the model reads at first
-LONGEST_UNIT = 480  # leaves; longer units are enumerated but not read
+LONGEST_UNIT = 430  # leaves, so that context fits too; longer units are enumerated but not read
 
 
 class Reader:
@@ -107,9 +107,11 @@ class Reader:
             text = " ".join(leaf.text for leaf in leaves)
             own = unit.name.rpartition(".")[2]
             names = reach_of(text, (n for n in names_in_reach(module) if n != own), 16)
+            failure = locate.failure_text(locate.failure_of(suspect, run))
             encoded = encode(
-                predictor.vocab, leaves, names=names, execution=locate.execution_of(suspect, run)
-            )
+                predictor.vocab, leaves, names=names,
+                execution=locate.execution_of(suspect, run), failure=failure,
+            )  # fmt: skip
             self._analyses[key] = predictor.analyse(encoded)
         return self._analyses[key]
 

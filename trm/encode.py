@@ -6,6 +6,7 @@ segments hold the failing test's line, actual and expected value, the exception,
 
 from __future__ import annotations
 
+import ast
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -210,6 +211,42 @@ def _line_features(execution: Execution, line: int) -> np.ndarray:
     row[3] = execution.frames.get(line, 0)
     row[4] = execution.evidence.get(line, 0)
     return row
+
+
+def carry_to_continuations(leaves: Sequence[Leaf], *tables: dict[int, int]) -> None:
+    """Traces name a statement's first line: give its other lines the same counts."""
+    begin = leaves[0].line if leaves else 0
+    previous_layout = True
+    for leaf in leaves:
+        if leaf.is_layout:
+            previous_layout = True
+            continue
+        if previous_layout:
+            begin = leaf.line
+        previous_layout = False
+        for table in tables:
+            if leaf.line != begin and begin in table:
+                table.setdefault(leaf.line, table[begin])
+
+
+def type_of_repr(text: str) -> str:
+    """A type name guessed from a repr: literals exactly, other objects as "object"."""
+    try:
+        return type(ast.literal_eval(text)).__name__
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        pass
+    opening = {"[": "list", "(": "tuple", "{": "dict", "'": "str", '"': "str"}
+    if text[:1] in opening:
+        return opening[text[:1]]
+    for prefix, name in (
+        ("<function", "function"),
+        ("<bound", "function"),
+        ("<module", "module"),
+        ("<class", "type"),
+    ):
+        if text.startswith(prefix):
+            return name
+    return "object"
 
 
 def value_type(name: str) -> int:

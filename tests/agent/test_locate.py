@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.locate import Sources, execution_of, halve, ranked_lines, suspects, type_of_repr
+from agent.locate import Sources, execution_of, halve, ranked_lines, suspects
 from tools.spectrum import Spectrum
 from tools.verdicts import CollectionError, Failure, Frame, Outcome, SuiteRun, TestResult
 
@@ -142,16 +142,6 @@ def test_a_unit_that_no_failing_test_entered_has_no_execution(sources):
     run = suite({RED: [4, 5], GREEN: [13]}, [failure(5)])
     statements = next(s for s in suspects(run, sources) if s.unit.name == "<module>")
     assert execution_of(statements, run) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [("3", "int"), ("-2.5", "float"), ("None", "NoneType"), ("[1, ...", "list"), ("{'a': <x>", "dict"),
-     ("(<a>,", "tuple"), ("'cut", "str"), ("b'x'", "bytes"), ("<function f at 0x1>", "function"),
-     ("<class 'int'>", "type"), ("<module 'os'>", "module"), ("Box(1)", "object"), ("", "object")],
-)  # fmt: skip
-def test_types_are_guessed_from_reprs(text, name):
-    assert type_of_repr(text) == name
 
 
 MASSES = st.lists(st.floats(0, 1), min_size=1, max_size=40).filter(lambda mass: sum(mass) > 0.01)

@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from tools.source.leaves import Module
 from trm import encode as enc
 from trm.config import MAX_CONTENT, MAX_SPAN
-from trm.encode import LENGTHS, Execution, FailureText, encode, padded_length, target_of
+from trm.encode import (
+    LENGTHS,
+    Execution,
+    FailureText,
+    encode,
+    padded_length,
+    target_of,
+    type_of_repr,
+)
 from trm.vocab import CLS, END, SEP
 
 SOURCE = b"""def f(rows, best=0):
@@ -158,3 +166,13 @@ def test_padded_length_is_the_smallest_that_holds(length):
     found = padded_length(length)
     fitting = [size for size in LENGTHS if size >= length]
     assert found == (min(fitting) if fitting else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("3", "int"), ("-2.5", "float"), ("None", "NoneType"), ("[1, ...", "list"), ("{'a': <x>", "dict"),
+     ("(<a>,", "tuple"), ("'cut", "str"), ("b'x'", "bytes"), ("<function f at 0x1>", "function"),
+     ("<class 'int'>", "type"), ("<module 'os'>", "module"), ("Box(1)", "object"), ("", "object")],
+)  # fmt: skip
+def test_types_are_guessed_from_reprs(text, name):
+    assert type_of_repr(text) == name

@@ -7,6 +7,7 @@ packages come from the machine, and the corpus is rebuilt from them.
 from __future__ import annotations
 
 import functools
+import gzip
 import json
 import os
 import random
@@ -15,7 +16,8 @@ import sysconfig
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,13 @@ from tools.source.leaves import Module, SourceError
 from trm.data import functions as fn
 from trm.data.corrupt import WEIGHTS, example
 from trm.data.decontaminate import Blocklist
+from trm.data.executed import (
+    Calls,
+    executed_examples,
+    innocent_examples,
+    self_contained,
+    with_tests,
+)
 from trm.data.pipeline import ShardWriter
 from trm.data.sources import is_excluded, is_test_path, load_sources
 from trm.vocab import Vocab, role_of
@@ -182,73 +191,153 @@ def build_vocab(corpus: Path, size: int, kinds: int, roles: int, sample: int = 2
     return vocab
 
 
-def _make_shard(
-    task: tuple[str, str, int, int, Sequence[str], int],
-) -> tuple[str, int, int, Counter[str]]:
-    corpus, name, seed, variants, lines, longest = task
-    vocab = Vocab.load(Path(corpus) / "vocab.json")
-    rng = random.Random(seed)
+@dataclass(frozen=True)
+class Recipe:
+    """What a shard is made of: functions broken as text, and self-contained ones broken, called and so seen to fail.
+
+    variants, executed_variants: bugs a function; calls: makes the confined process (tools.calls.Caller).
+    """
+
+    functions: int = 3000
+    variants: int = 1
+    executed: int = 900
+    executed_variants: int = 12
+    longest: int = 256
+    calls: Callable[[], AbstractContextManager[Calls]] | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """A shard that was written: examples, of which executed; functions tried; bugs by operator."""
+
+    name: str
+    examples: int
+    executed: int
+    tried: int
+    operators: Counter[str]
+
+
+@dataclass(frozen=True)
+class _Task:
+    corpus: str
+    name: str
+    seed: int
+    lines: Sequence[str]  # functions
+    callable: Sequence[tuple[str, str]]  # functions and their preludes
+    recipe: Recipe
+
+
+def _make_shard(task: _Task) -> Made:
+    vocab = Vocab.load(Path(task.corpus) / "vocab.json")
+    rng = random.Random(task.seed)
     writer = ShardWriter()
     operators: Counter[str] = Counter()
+    recipe = task.recipe
+    single = task.name.startswith("eval")
     tried = 0
-    order = [line for line in lines for _ in range(variants)]
-    rng.shuffle(order)
-    parsed: dict[str, Module] = {}
-    single = name.startswith("eval")
-    for line in order:
-        record = json.loads(line)
-        function = fn.Function(**{**record, "names": tuple(record["names"])})
-        module = parsed.get(line)
-        if module is None:
-            try:
-                module = parsed[line] = Module(function.source.encode())
-            except SourceError:
-                continue
+    for line in task.lines:
+        function = _function(line)
+        try:
+            module = Module(function.source.encode())
+        except SourceError:
+            continue
         if not module.units or module.units[0].kind != "function":
             continue
-        tried += 1
-        made = example(vocab, function, module, rng, WEIGHTS, longest=longest,
-                       multi=0.0 if single else 0.65, no_bug=0.0 if single else 0.05)  # fmt: skip
-        if made is None:
-            continue
-        encoded, targets, names = made
-        operators.update(names)
-        writer.add(encoded, targets)
+        for _ in range(recipe.variants):
+            tried += 1
+            made = example(vocab, function, module, rng, WEIGHTS, longest=recipe.longest,
+                           multi=0.0 if single else 0.65, no_bug=0.0 if single else 0.05)  # fmt: skip
+            if made is not None:
+                operators.update(made[2])
+                writer.add(made[0], made[1])
+    unexecuted = len(writer.table)
+    if task.callable and recipe.calls is not None:
+        with recipe.calls() as calls:
+            for line, prelude in task.callable:
+                tried += 1
+                for encoded, targets, names in _executed(
+                    vocab, _function(line), prelude, calls, rng, recipe, single
+                ):
+                    operators.update(names)
+                    writer.add(encoded, targets)
     if len(writer.table):
-        writer.write(Path(corpus) / name)
-    return name, len(writer.table), tried, operators
+        writer.write(Path(task.corpus) / task.name)
+    return Made(
+        task.name, len(writer.table), len(writer.table) - unexecuted, tried, operators
+    )  # fmt: skip
+
+
+def _executed(vocab, function, prelude, calls, rng, recipe: Recipe, single: bool):
+    tested = with_tests(function, prelude, calls, rng)
+    if tested is None:
+        return
+    yield from executed_examples(
+        vocab, tested, calls, rng, WEIGHTS, variants=recipe.executed_variants, longest=recipe.longest,
+        multi=0.0 if single else 0.4,
+    )  # fmt: skip
+    if not single:
+        yield from innocent_examples(vocab, tested, calls, rng, WEIGHTS, longest=recipe.longest)
 
 
 def build_shards(
-    corpus: Path, *, first: int, shards: int, functions_per_shard: int, variants: int, jobs: int, longest: int = 256,
-    keep: bool = False,
-) -> Iterator[tuple[str, int, int, Counter[str]]]:  # fmt: skip
-    """Write training shards first..first+shards-1, each from a fresh slice of the functions; yields a line a shard.
+    corpus: Path, recipe: Recipe, *, first: int, shards: int, jobs: int, keep: bool = False
+) -> Iterator[Made]:
+    """Write training shards first..first+shards-1, each from a fresh slice of the functions; yields as they are done.
 
     Shard names and contents depend on their number alone, so any part of the corpus can be rebuilt. A shard stands as a whole or
     not at all; with `keep` those that stand are left as they are.
     """
-    everything = fn.read(corpus / "functions.jsonl.gz")
-    training = [f for f in everything if not held_out(f.package)]
+    training = [f for f in fn.read(corpus / "functions.jsonl.gz") if not held_out(f.package)]
+    alone = [
+        one for one in _alone(corpus, recipe) if not held_out(_function(one[0]).package)
+    ]  # fmt: skip
 
-    def tasks() -> Iterable[tuple[str, str, int, int, Sequence[str], int]]:
+    def tasks() -> Iterable[_Task]:
         for number in range(first, first + shards):
             if keep and (corpus / f"shard-{number:05d}").is_dir():
                 continue
-            pass_number, place = divmod(number * functions_per_shard, max(1, len(training)))
-            order = list(range(len(training)))
-            random.Random(pass_number).shuffle(order)
-            chosen = order[place : place + functions_per_shard]
-            yield (str(corpus), f"shard-{number:05d}", number, variants,
-                   [_line(training[i]) for i in chosen], longest)  # fmt: skip
+            lines = [_line(training[i]) for i in _slice(len(training), number, recipe.functions)]
+            called = [alone[i] for i in _slice(len(alone), number, recipe.executed)]
+            yield _Task(str(corpus), f"shard-{number:05d}", number, lines, called, recipe)
 
     yield from _in_processes(_make_shard, tasks(), jobs)
 
 
-def build_eval(corpus: Path, functions: int = 3000) -> tuple[str, int, int, Counter[str]]:
-    """The held-out shard `eval-00000`: one bug a function, packages never trained on."""
+def _slice(total: int, number: int, size: int) -> list[int]:
+    """Indices of the number-th slice of `size` of a shuffled whole, shuffled anew each time it is used up."""
+    pass_number, place = divmod(number * size, max(1, total))
+    order = list(range(total))
+    random.Random(pass_number).shuffle(order)
+    return order[place : place + size]
+
+
+def _alone(corpus: Path, recipe: Recipe) -> list[tuple[str, str]]:
+    """The self-contained functions of a corpus with their preludes; found once and kept in alone.jsonl.gz."""
+    if recipe.calls is None or not recipe.executed:
+        return []
+    kept = corpus / "alone.jsonl.gz"
+    if not kept.is_file():
+        partial = corpus / "alone.jsonl.gz.partial"
+        with gzip.open(partial, "wt", encoding="utf-8", compresslevel=3) as out:
+            for function, prelude in self_contained(fn.read(corpus / "functions.jsonl.gz")):
+                out.write(json.dumps([_line(function), prelude]) + "\n")
+        partial.replace(kept)
+    with gzip.open(kept, "rt", encoding="utf-8") as lines:
+        return [tuple(json.loads(line)) for line in lines]
+
+
+def build_eval(corpus: Path, recipe: Recipe, functions: int = 3000) -> Iterator[Made]:
+    """Held-out shards, one bug an example, packages never trained on: `eval-00000` as text, `eval-00001` executed."""
     chosen = [f for f in fn.read(corpus / "functions.jsonl.gz") if held_out(f.package)][:functions]
-    return _make_shard((str(corpus), "eval-00000", 1, 1, [_line(f) for f in chosen], 256))
+    yield _make_shard(_Task(str(corpus), "eval-00000", 1, [_line(f) for f in chosen], (), recipe))
+    alone = [one for one in _alone(corpus, recipe) if held_out(_function(one[0]).package)]
+    if alone:
+        yield _make_shard(_Task(str(corpus), "eval-00001", 2, (), alone, recipe))
+
+
+def _function(line: str) -> fn.Function:
+    record = json.loads(line)
+    return fn.Function(**{**record, "names": tuple(record["names"])})
 
 
 def _line(function: fn.Function) -> str:
