@@ -1,4 +1,4 @@
-"""The commands around training data: data fetch, export, build, info. Thin: options into calls of `trm.data`."""
+"""The commands around training data: data fetch, export, build, mine, info. Thin: options into calls of `trm.data`."""
 
 from __future__ import annotations
 
@@ -97,8 +97,15 @@ def build(
     ] = True,
     shards: Annotated[int, typer.Option(metavar="N", min=0, help="Training shards to have.")] = 16,
     first: Annotated[int, typer.Option(metavar="N", min=0, help="Number of the first shard.")] = 0,
-    functions: Annotated[int, typer.Option(metavar="N", min=1, help="Functions a shard.")] = 4000,
-    variants: Annotated[int, typer.Option(metavar="N", min=1, help="Bugs a function.")] = 4,
+    functions: Annotated[int, typer.Option(metavar="N", min=1, help="Functions a shard.")] = 3000,
+    variants: Annotated[int, typer.Option(metavar="N", min=1, help="Bugs a function.")] = 1,
+    executed: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Functions a shard that are also called, confined."),
+    ] = 900,
+    executed_variants: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Bugs a function that is called.")
+    ] = 12,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes at once.")] = 1,
     resume: Annotated[bool, typer.Option(help="Keep the parts that --out holds already.")] = True,
 ) -> None:
@@ -109,11 +116,16 @@ def build(
     """
     if exports is not None and not exports.is_dir():
         raise UsageError(f"--exports {exports}: no such folder", "trm-agent data export makes it")
+    from tools.calls import Caller
     from trm.config import ModelConfig
     from trm.data import build as building
 
+    recipe = building.Recipe(functions, variants, executed, executed_variants, calls=Caller)
     out.mkdir(parents=True, exist_ok=True)
-    _same_settings(out / "build.json", {"functions": functions, "variants": variants}, resume)
+    settings = {
+        "functions": functions, "variants": variants, "executed": executed, "executed-variants": executed_variants,
+    }  # fmt: skip
+    _same_settings(out / "build.json", settings, resume)
     if resume and (out / "functions.json").is_file():
         _say("functions: kept")
     else:
@@ -134,12 +146,12 @@ def build(
         building.build_vocab(out, sizes.vocab, sizes.kinds, sizes.roles)
         _say("vocabulary: written")
     if not (resume and (out / "eval-00000").is_dir()):
-        _tell(building.build_eval(out))
-    made = building.build_shards(
-        out, first=first, shards=shards, functions_per_shard=functions, variants=variants, jobs=jobs, keep=resume
-    )  # fmt: skip
-    for line in made:
-        _tell(line)
+        for made in building.build_eval(out, recipe):
+            _tell(made)
+    for made in building.build_shards(
+        out, recipe, first=first, shards=shards, jobs=jobs, keep=resume
+    ):
+        _tell(made)
     print(out)
 
 
@@ -169,9 +181,88 @@ def _same_settings(file: Path, settings: dict[str, int], resume: bool) -> None:
     file.write_text(json.dumps(settings) + "\n", encoding="utf-8")
 
 
-def _tell(line: tuple[Any, ...]) -> None:
-    name, examples, tried, _ = line
-    _say(f"{name}: {examples} examples of {tried} tried")
+def _tell(made: Any) -> None:
+    _say(f"{made.name}: {made.examples} examples, {made.executed} executed; {made.tried} tried")
+
+
+@data_app.command("mine")
+def mine(
+    mirror: MirrorOption,
+    out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder of the fixes.")],
+    only: OnlyOption = None,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes at once.")] = 1,
+    resume: Annotated[
+        bool, typer.Option(help="Keep the repositories that --out holds already.")
+    ] = True,
+    vocab: Annotated[
+        Path | None,
+        typer.Option(
+            "--vocab",
+            metavar="FILE",
+            help="Vocabulary of the weights to go on from.  [default: D/vocab.json]",
+        ),
+    ] = None,
+    profile: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, help="Fixes to look for among the edits of the operators."
+        ),
+    ] = 0,
+) -> None:
+    """Find real fixes of functions in the histories of the repositories, and make training shards of them.
+
+    The mirror must hold the histories, which data fetch does not bring. Shards are made where there is a vocabulary.
+    """
+    from trm.data import fixes as fx
+    from trm.data import mine as mining
+    from trm.data.sources import SourceError, git_directory
+
+    if vocab is not None and not vocab.is_file():
+        raise UsageError(f"--vocab {vocab}: no such file", "trm-agent data build writes one")
+    there, missing = [], 0
+    for source in _sources(only):
+        try:
+            git_directory(source, mirror)
+            there.append(source)
+        except SourceError as error:
+            missing += 1
+            _say(str(error))
+    if not there:
+        raise UsageError(
+            f"{mirror} holds none of the repositories", "git clone --bare brings them there"
+        )
+
+    def told(done: int, tasks: int, name: str, fixes: int, commits: int) -> None:
+        _say(f"{done}/{tasks} {name}: {fixes} fixes of {commits} commits")
+
+    try:
+        summary = mining.mine(there, mirror, out, jobs=jobs, resume=resume, progress=told)
+    except SourceError as error:
+        raise UsageError(str(error), "bring its history: git clone --bare") from None
+    for key in ("commits", "fixes", "fixlike", "touches_tests", "held_out"):
+        print(f"{key:14} {summary[key]:>8}")
+    for group in ("kinds", "licences", "dropped"):
+        for name, number in summary[group].items():
+            print(f"{group:14} {number:>8}  {name}")
+    if profile:
+        from trm.data import mined
+
+        sample = mined.sample_for_profile(fx.read(out / "fixes.jsonl.gz"), profile)
+        profiled = mined.operator_profile(sample)
+        mined.save_profile(profiled, out / "profile.json")
+        for line in profiled.lines():
+            print(line)
+    vocab = vocab or out / "vocab.json"
+    if vocab.is_file():
+        from trm.data import mined
+        from trm.vocab import Vocab
+
+        for name, examples, tried in mined.build_shards(out, Vocab.load(vocab)):
+            _say(f"{name}: {examples} examples of {tried} fixes")
+    print(out)
+    if missing:
+        _say(f"{missing} repositories are missing")
+        raise typer.Exit(1)
 
 
 @data_app.command("info")
