@@ -261,7 +261,7 @@ def mine(
             _say(f"{name}: {examples} examples of {tried} fixes")
     print(out)
     if missing:
-        _say(f"{missing} repositories are missing")
+        _say(f"{missing} of {missing + len(there)} repositories are missing")
         raise typer.Exit(1)
 
 
