@@ -7,6 +7,7 @@ with AVX512-BF16 or AMX that is the fast path, and it is the TPU's native one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,52 +15,139 @@ import jax
 import jax.numpy as jnp
 
 Params = Mapping[str, Any]
+_EPSILON = 1e-5
 
 
-def rms_norm(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
+@jax.custom_vjp
+def rms_norm(x: jax.Array) -> jax.Array:
     """x / rms(x) over the last axis, in f32, without a learned scale."""
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + epsilon)
+    return _rms_forward(x)[0]
 
 
-def _product(a: jax.Array, b: jax.Array, axis_a: int, axis_b: int) -> jax.Array:
-    """Contract axis_a of `a` with axis_b of `b`: bf16 inputs, f32 sums.
+def _rms_forward(x: jax.Array):
+    scale = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + _EPSILON)
+    y = x * scale
+    return y, (y, scale)
+
+
+def _rms_backward(saved, g: jax.Array):
+    y, scale = saved
+    return (scale * (g - y * jnp.mean(g * y, axis=-1, keepdims=True)),)
+
+
+rms_norm.defvjp(_rms_forward, _rms_backward)
+
+
+def _fast(x: jax.Array) -> jax.Array:
+    """A bf16 copy as the input of a product.
 
     The barrier keeps XLA:CPU from fusing elementwise producers into the product, which would leave its fast
     path (a SwiGLU layer's backward pass took 1.6 times as long without it).
     """
-    a, b = jax.lax.optimization_barrier((a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)))
+    return jax.lax.optimization_barrier(x.astype(jnp.bfloat16))
+
+
+def _product(a: jax.Array, b: jax.Array, axis_b: int) -> jax.Array:
+    """Contract the last axis of `a` with axis_b of `b`, f32 sums."""
     return jax.lax.dot_general(
-        a, b, (((axis_a,), (axis_b,)), ((), ())), preferred_element_type=jnp.float32
+        a, b, (((a.ndim - 1,), (axis_b,)), ((), ())), preferred_element_type=jnp.float32
     )
 
 
+def _transposed(x: jax.Array) -> jax.Array:
+    """(b, ..., i) -> (i, rows) in memory.
+
+    XLA:CPU's fast product contracts the last axis of its left input only. A plain transposition would be folded into
+    the product again; this one is not, and doubles the speed of a weight's gradient.
+    """
+    x = x.reshape(x.shape[0], -1, x.shape[-1])
+    turned = jax.lax.optimization_barrier(x.transpose(2, 0, 1))
+    return jax.lax.optimization_barrier(turned.reshape(x.shape[2], -1))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _bf16_dense(x: jax.Array, w: jax.Array, parts: int) -> tuple[jax.Array, ...]:
+    return _bf16_forward(x, w, parts)[0]
+
+
+def _bf16_forward(x: jax.Array, w: jax.Array, parts: int):
+    x = _fast(x)
+    kernels = tuple(_fast(part) for part in jnp.split(w, parts, axis=1))
+    return tuple(_product(x, kernel, 0) for kernel in kernels), (x, kernels)
+
+
+def _bf16_backward(parts: int, saved, g: tuple[jax.Array, ...]):
+    x, kernels = saved
+    g = tuple(_fast(part) for part in g)
+    dx = sum(_product(part, kernel, 1) for part, kernel in zip(g, kernels, strict=True))
+    turned = _transposed(x)
+    dw = [_product(turned, part.reshape(-1, part.shape[-1]), 0) for part in g]
+    # a transposition of the result, too, would be folded into the product
+    return dx, jax.lax.optimization_barrier(jnp.concatenate(dw, axis=1))
+
+
+_bf16_dense.defvjp(_bf16_forward, _bf16_backward)
+
+
 @jax.custom_vjp
-def _bf16_dense(x: jax.Array, w: jax.Array) -> jax.Array:
-    return _product(x, w, x.ndim - 1, 0)
+def _bf16_table(x: jax.Array, table: jax.Array) -> jax.Array:
+    return _bf16_table_forward(x, table)[0]
 
 
-def _bf16_dense_forward(x: jax.Array, w: jax.Array):
-    return _bf16_dense(x, w), (x, w)
+def _bf16_table_forward(x: jax.Array, table: jax.Array):
+    x, table = _fast(x), _fast(table)
+    return _product(x, table, 1), (x, table)
 
 
-def _bf16_dense_backward(saved, g: jax.Array):
-    x, w = saved
-    rows, g_rows = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
-    return _product(g, w, g.ndim - 1, 1), _product(rows, g_rows, 0, 0)
+def _bf16_table_backward(saved, g: jax.Array):
+    x, table = saved
+    g = _fast(g)
+    d_table = _product(_transposed(g), x.reshape(-1, x.shape[-1]), 0)
+    return _product(g, table, 0), jax.lax.optimization_barrier(d_table)
 
 
-_bf16_dense.defvjp(_bf16_dense_forward, _bf16_dense_backward)
+_bf16_table.defvjp(_bf16_table_forward, _bf16_table_backward)
+
+
+def dense_table(x: jax.Array, table: jax.Array, matmul: str) -> jax.Array:
+    """x (..., i) times the rows of table (o, i): (..., o) in f32."""
+    return _bf16_table(x, table) if matmul == "bf16" else x @ table.T
 
 
 def dense(x: jax.Array, w: jax.Array, matmul: str) -> jax.Array:
     """x (..., i) times w (i, o), f32 result; the cotangent takes the same fast path as the product."""
-    return _bf16_dense(x, w) if matmul == "bf16" else x @ w
+    return dense_parts(x, w, 1, matmul)[0]
+
+
+def dense_parts(x: jax.Array, w: jax.Array, parts: int, matmul: str) -> tuple[jax.Array, ...]:
+    """`dense` and then a split of the last axis into equal parts, without a pass over memory for the split."""
+    if matmul == "bf16":
+        return tuple(_bf16_dense(x, w, parts))  # type: ignore[arg-type]
+    return tuple(jnp.split(x @ w, parts, axis=-1))
+
+
+@jax.custom_vjp
+def _gated(gate: jax.Array, up: jax.Array) -> jax.Array:
+    return jax.nn.silu(gate) * up
+
+
+def _gated_forward(gate: jax.Array, up: jax.Array):
+    return _gated(gate, up), (gate, up)
+
+
+def _gated_backward(saved, g: jax.Array):
+    gate, up = saved
+    share = jax.nn.sigmoid(gate)
+    return g * up * share * (1 + gate * (1 - share)), g * gate * share
+
+
+_gated.defvjp(_gated_forward, _gated_backward)
 
 
 def swiglu(params: Params, x: jax.Array, matmul: str) -> jax.Array:
     """(..., width) -> (..., width): down(silu(gate) * up), the two in one product."""
-    gate, up = jnp.split(dense(x, params["gate_up"], matmul), 2, axis=-1)
-    return dense(jax.nn.silu(gate) * up, params["down"], matmul)
+    gate, up = dense_parts(x, params["gate_up"], 2, matmul)
+    return dense(_gated(gate, up), params["down"], matmul)
 
 
 def rotary(length: int, size: int, theta: float = 1e4) -> tuple[jax.Array, jax.Array]:
@@ -72,21 +160,49 @@ def rotary(length: int, size: int, theta: float = 1e4) -> tuple[jax.Array, jax.A
 def rotate(x: jax.Array, tables: tuple[jax.Array, jax.Array]) -> jax.Array:
     """Apply rotary tables (length, size / 2) to x (..., length, size)."""
     cosine, sine = tables
-    left, right = jnp.split(x, 2, axis=-1)
-    return jnp.concatenate([left * cosine - right * sine, right * cosine + left * sine], axis=-1)
+    halves = x.reshape(*x.shape[:-1], 2, x.shape[-1] // 2)
+    # the halves reversed instead of split and concatenated: an inner loop that vectorizes
+    signed = jnp.stack([-sine, sine], axis=-2)
+    turned = halves * cosine[:, None] + jnp.flip(halves, -2) * signed
+    return turned.reshape(x.shape)
 
 
-def attend(q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array | None) -> jax.Array:
+@jax.custom_vjp
+def _attend(q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array) -> jax.Array:
+    return _attend_forward(q, k, v, bias)[0]
+
+
+def _attend_forward(q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array):
+    scores = jnp.einsum("bhid,bhjd->bhij", q, k) * q.shape[-1] ** -0.5 + bias
+    weights = jnp.exp(scores - scores.max(-1, keepdims=True))
+    # dividing after the product with v saves one pass over (i, j)
+    scale = 1 / weights.sum(-1, keepdims=True)
+    out = jnp.einsum("bhij,bhjd->bhid", weights, v) * scale
+    return out, (q, k, v, bias, weights, scale, out)
+
+
+def _attend_backward(saved, g: jax.Array):
+    q, k, v, bias, weights, scale, out = saved
+    g = g * scale
+    mean = (g * out).sum(-1, keepdims=True)
+    dv = jnp.einsum("bhij,bhid->bhjd", weights, g)
+    d_scores = weights * (jnp.einsum("bhid,bhjd->bhij", g, v) - mean)
+    size = q.shape[-1] ** -0.5
+    dq = jnp.einsum("bhij,bhjd->bhid", d_scores, k) * size
+    dk = jnp.einsum("bhij,bhid->bhjd", d_scores, q) * size
+    axes = tuple(axis for axis in range(4) if bias.shape[axis] == 1 < d_scores.shape[axis])
+    return dq, dk, dv, d_scores.sum(axes, keepdims=True) if axes else d_scores
+
+
+_attend.defvjp(_attend_forward, _attend_backward)
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array) -> jax.Array:
     """Softmax attention in f32: at 64 dimensions a head the casts to bf16 cost more than its products save on a CPU.
 
     q (b, h, i, d), k and v (b, h, j, d), bias broadcastable to (b, h, i, j).
     """
-    scores = jnp.einsum("bhid,bhjd->bhij", q, k) * q.shape[-1] ** -0.5
-    if bias is not None:
-        scores = scores + bias
-    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
-    # dividing after the product with v saves one pass over (i, j)
-    return jnp.einsum("bhij,bhjd->bhid", weights, v) / weights.sum(-1)[..., None]
+    return _attend(q, k, v, bias)
 
 
 def split_heads(x: jax.Array, heads: int) -> jax.Array:
@@ -106,7 +222,7 @@ def block(
     heads: int, matmul: str,
 ) -> jax.Array:  # fmt: skip
     """One post-norm block: h = rms(h + attention(h)); h = rms(h + swiglu(h)). x is (b, l, width)."""
-    q, k, v = jnp.split(dense(x, params["qkv"], matmul), 3, axis=-1)
+    q, k, v = dense_parts(x, params["qkv"], 3, matmul)
     q = rotate(split_heads(q, heads), tables)
     k = rotate(split_heads(k, heads), tables)
     mixed = merge_heads(attend(q, k, split_heads(v, heads), bias))

@@ -25,6 +25,8 @@ from trm.layers import (
     attend,
     block,
     dense,
+    dense_parts,
+    dense_table,
     merge_heads,
     rms_norm,
     rotary,
@@ -113,8 +115,12 @@ def initial_state(config: ModelConfig, shape: tuple[int, ...]) -> State:
 def embed_pieces(params: Params, pieces: jax.Array) -> jax.Array:
     """(..., PIECES) piece ids to (..., d): a weighted sum, PAD counts nothing."""
     table, slot = params["embed"]["piece"], params["embed"]["piece_slot"]
-    vectors = table[pieces] * (pieces > 0)[..., None]
-    return jnp.einsum("...kd,kd->...d", vectors, slot) * table.shape[-1] ** 0.5
+    total = jnp.zeros((*pieces.shape[:-1], table.shape[-1]))
+    # piece by piece: a product over (pieces, d) would be laid out for batches of d and copied twice
+    for place in range(pieces.shape[-1]):
+        ids = pieces[..., place]
+        total = total + table[ids] * slot[place] * (ids > 0)[..., None]
+    return total * table.shape[-1] ** 0.5
 
 
 def embed(params: Params, batch: Batch) -> jax.Array:
@@ -123,11 +129,37 @@ def embed(params: Params, batch: Batch) -> jax.Array:
     size = table["kind"].shape[-1] ** 0.5
     x = embed_pieces(params, batch["pieces"])
     x = x + (table["kind"][batch["kind"]] + table["role"][batch["role"]]) * size
-    columns = jnp.arange(FEATURES, dtype=jnp.int32) * FEATURE_VALUES
-    ids = batch["features"].astype(jnp.int32) + columns
-    hot = jax.nn.one_hot(ids, FEATURES * FEATURE_VALUES, dtype=jnp.bfloat16).sum(-2)
-    x = x + jnp.dot(hot, table["feature"].astype(jnp.bfloat16), preferred_element_type=jnp.float32)
+    hot = batch["features"][..., None] == jnp.arange(FEATURE_VALUES, dtype=jnp.uint8)
+    hot = hot.reshape(*x.shape[:2], FEATURES * FEATURE_VALUES).astype(jnp.float32)
+    # 0 and 1 are exact in bf16
+    x = x + dense(hot, table["feature"], "bf16")
     return rms_norm(x)
+
+
+@jax.custom_vjp
+def _weighted(relation: jax.Array, masks: jax.Array) -> jax.Array:
+    """(layers, r, h) weights of boolean masks (b, r, l, l): their sum (layers, b, h, l, l)."""
+    # as sums, not as a product: with seven rows a product is all packing
+    total = jnp.zeros(())
+    for r in range(masks.shape[1]):
+        weight = relation[:, r][:, None, :, None, None]
+        total = total + jnp.where(masks[:, r][None, :, None], weight, 0.0)
+    return total
+
+
+def _weighted_forward(relation: jax.Array, masks: jax.Array):
+    return _weighted(relation, masks), masks
+
+
+def _weighted_backward(masks: jax.Array, g: jax.Array):
+    layers, b, heads, *_ = g.shape
+    rows = g.swapaxes(0, 1).reshape(b, layers * heads, -1)
+    flat = masks.reshape(*masks.shape[:2], -1).astype(jnp.float32)
+    total = jnp.einsum("bxk,brk->bxr", rows, flat).sum(0)
+    return total.reshape(layers, heads, -1).swapaxes(1, 2), None
+
+
+_weighted.defvjp(_weighted_forward, _weighted_backward)
 
 
 def relation_bias(params: Params, batch: Batch) -> jax.Array:
@@ -147,7 +179,7 @@ def relation_bias(params: Params, batch: Batch) -> jax.Array:
     masks = jnp.stack(
         [same, use, definition, use.swapaxes(1, 2), definition.swapaxes(1, 2), row, both], 1
     )
-    bias = jnp.einsum("brij,xrh->xbhij", masks.astype(jnp.float32), params["net"]["relation"])
+    bias = _weighted(params["net"]["relation"], masks)
     return bias + jnp.where(batch["mask"], 0.0, _MASKED)[None, :, None, None, :]
 
 
@@ -287,20 +319,18 @@ def content_logits(
         slots.index[:, :, None] >= slots.index[:, None, :]
     )
     causal = jnp.where(same, 0.0, _MASKED)[:, None]
-    q, k, v = (
-        split_heads(part, heads) for part in jnp.split(dense(h, p["qkv"], config.matmul), 3, -1)
-    )
+    q, k, v = (split_heads(part, heads) for part in dense_parts(h, p["qkv"], 3, config.matmul))
     h = rms_norm(h + dense(merge_heads(attend(q, k, v, causal)), p["self_out"], config.matmul))
     query = split_heads(dense(h, p["cross_query"], config.matmul), heads)
     k, v = (split_heads(part, heads)
-            for part in jnp.split(dense(y, p["cross_key_value"], config.matmul), 2, -1))  # fmt: skip
+            for part in dense_parts(y, p["cross_key_value"], 2, config.matmul))  # fmt: skip
     padding = jnp.where(mask, 0.0, _MASKED)[:, None, None, :]
     h = rms_norm(
         h + dense(merge_heads(attend(query, k, v, padding)), p["cross_out"], config.matmul)
     )
     h = rms_norm(h + swiglu(p, h, config.matmul))
     table = params["embed"]["piece"]
-    words = dense(dense(h, p["vocab"], config.matmul), table.T, config.matmul) + p["vocab_bias"]
+    words = dense_table(dense(h, p["vocab"], config.matmul), table, config.matmul) + p["vocab_bias"]
     keys = dense(y, p["copy_key"], config.matmul)
     copies = jnp.einsum("bqd,bld->bql", dense(h, p["copy_query"], config.matmul), keys)
     copies = copies * y.shape[-1] ** -0.5

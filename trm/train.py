@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import os
 import queue
 import threading
 import time
@@ -15,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from platformdirs import user_cache_path
 
 from trm import loss as losses
 from trm.checkpoint import VOCAB, StateStore, save_weights
@@ -23,6 +26,8 @@ from trm.data.pipeline import Cursor, batches
 from trm.model import count, init_params
 from trm.optim import optimizer, schedule
 from trm.vocab import Vocab
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
 class TrainState(NamedTuple):
@@ -75,6 +80,19 @@ def make_step(config: ModelConfig, train: TrainConfig, decay_from: int):
     return step
 
 
+def keep_memory() -> None:
+    """Let the C library keep freed memory, where it is glibc; before the first computation.
+
+    XLA allocates the temporary buffers of a step anew every step. By default glibc maps blocks of that size and unmaps
+    them again, and the page faults were a quarter of a step's time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
+
+
 def _prefetch(source: Iterator, depth: int = 4) -> Generator:
     """Run the iterator in a thread, `depth` items ahead; its exception is raised here."""
     items: queue.Queue = queue.Queue(depth)
@@ -119,6 +137,10 @@ def train(config: Config, data: Path, out: Path, *, resume: bool = True) -> Iter
     began = time.monotonic()
     if not (data / VOCAB).is_file():
         raise FileNotFoundError(f"no {VOCAB} in {data}")
+    keep_memory()
+    # compiled once a machine and version, as in trm.predict: a resumed training starts at once
+    jax.config.update("jax_compilation_cache_dir", str(user_cache_path("trm-agent") / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     vocab = Vocab.load(data / VOCAB)
     store = StateStore(out / "states")
     state, cursor = new_state(config), Cursor()

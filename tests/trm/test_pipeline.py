@@ -12,6 +12,7 @@ from trm.data.pipeline import (
     Shard,
     ShardWriter,
     batches,
+    bucket_length,
     hash_seed,
     plan_batches,
 )
@@ -69,6 +70,7 @@ def test_what_is_written_is_read(tmp_path, examples):
     assert len(shard) == len(examples)
     for row, (encoded, targets) in enumerate(examples):
         length = padded_length(encoded.length)
+        assert length is not None
         batch = {key: value[0] for key, value in shard.collate([row], length).items()}
         size = encoded.length
         for key in ("pieces", "kind", "role", "text", "line", "features", "last_use", "last_def"):
@@ -138,12 +140,20 @@ def test_batches_are_of_one_padded_length_and_hold_each_example_once(tmp_path, e
     assert len(seen) == len(set(seen))
     for length, rows in plan:
         assert len(rows) == max(1, slots // length)
-        assert {padded_length(examples[row][0].length) for row in rows} == {length}
+        assert {bucket_length(examples[row][0].length) for row in rows} == {length}
     left = set(range(len(examples))) - set(seen)
     for length in SLOTS:
-        waiting = [row for row in left if padded_length(examples[row][0].length) == length]
+        waiting = [row for row in left if bucket_length(examples[row][0].length) == length]
         assert len(waiting) < max(1, slots // length), "only what does not fill a batch is left"
     assert plan_batches(shard, slots, 3) == plan and plan_batches(shard, slots, 4) != plan
+
+
+@pytest.mark.parametrize(
+    ("length", "bucket"),
+    [(2, 64), (64, 64), (65, 96), (97, 128), (129, 192), (193, 256), (257, 512), (513, None)],
+)
+def test_training_pads_to_the_next_bucket(length, bucket):
+    assert bucket_length(length) == bucket
 
 
 def test_leftovers_are_batches_too_where_all_are_wanted(tmp_path, examples):

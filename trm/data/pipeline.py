@@ -19,10 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.encode import FEATURES, PIECES, Encoded, Target, padded_length
+from trm.encode import FEATURES, PIECES, Encoded, Target
 
 MAX_BUGS = 4
-SLOTS = {64: 16, 128: 24, 256: 24, 512: 24}  # content slots of an example, by padded length
+# Content slots of an example, by padded length. Training pads finer than the predictor: a compilation more a length,
+# but a third of the positions would be padding with trm.encode.LENGTHS.
+SLOTS = {64: 16, 96: 24, 128: 24, 192: 24, 256: 24, 512: 24}
 
 
 @dataclass
@@ -195,6 +197,11 @@ def batches(
         cursor.shard = ""
 
 
+def bucket_length(length: int) -> int | None:
+    """The padded length of a training example of `length` positions, None beyond the largest."""
+    return next((size for size in SLOTS if size >= length), None)
+
+
 def plan_batches(
     shard: Shard, slots: int, seed: int, *, leftovers: bool = False
 ) -> list[tuple[int, list[int]]]:
@@ -206,8 +213,8 @@ def plan_batches(
     buckets: dict[int, list[int]] = {}
     plan: list[tuple[int, list[int]]] = []
     for row in rng.permutation(len(shard)):
-        length = padded_length(int(shard.table[row, 1]))
-        if length is None or length not in SLOTS:
+        length = bucket_length(int(shard.table[row, 1]))
+        if length is None:
             continue
         bucket = buckets.setdefault(length, [])
         bucket.append(int(row))
