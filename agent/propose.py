@@ -1,6 +1,6 @@
 """One ranked stream of candidate edits: what operators enumerate and what the model writes, in one order.
 
-`trm` and `untrained` order by the log-probability of the edit plus the suspicion of its line; `ochiai` by tier, then
+`trm` and `untrained` order by the probability of the edit, mixed with a prior of tiers and suspicion; `ochiai` by tier, then
 suspicion, then place (the control of edits.md); `random` by tier, then chance. Scores are computed lazily: start and
 length bound a candidate's score from above, so only candidates that may be next are scored to the end.
 """
@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from agent.locate import Suspect
 from agent.suggest import Suggestion
 from tools.source.edits import Edit, EditError, apply_edit, parses
@@ -26,11 +28,12 @@ if TYPE_CHECKING:
 TIERS = (1, 2, 3, 4)
 _Key = tuple[int, int, tuple[str, ...]]  # start, end and tokens in the leaves of a unit
 MODEL_EDITS = 400  # written by the model itself, a unit
-_LINE_WEIGHT = 2.0  # of log suspicion of the line
+_LINE_WEIGHT = 0.5  # of log suspicion of the line: most of it the model has read already
 _UNIT_WEIGHT = 2.0  # of log suspicion of the unit against the most suspect one
-# Nats: a plain slip is likelier, and cheaper to try, than the network says; what only the network writes (tier 0) less likely.
-# Chosen on 40 problems of HumanEvalFix (docs/decisions.md).
-_TIER_BONUS = {0: -1.0, 1: 2.0, 2: 0.5}
+# The order is that of a mixture: mostly the model's probability, and with this share a prior that knows nothing but tiers and the
+# suspicion of lines, so that what the model deems impossible still has its turn (docs/decisions.md).
+_PRIOR = 0.2
+_TIER_SHARES = {1: 0.5, 2: 0.35, 3: 0.12, 4: 0.03}
 _BEYOND = -60.0  # nats, for edits longer than the heads reach
 _BATCH = 160  # candidates scored at a time
 _PUT_OFF = 20_000  # candidates that may wait
@@ -172,11 +175,9 @@ class ModelStream:
             if (key := self.unit.canonical(edit)) is not None:
                 keys.append(key)
                 origin.append(("model", 0))
-        places = [
-            self._place(key[0]) + _TIER_BONUS.get(tier, 0.0)
-            for key, (_, tier) in zip(keys, origin, strict=True)
-        ]
-        bounds = self._finite(self.predictor.bound(self.analysis, keys), places)
+        lines = np.array([self.unit.suspicion(key[0]) for key in keys])
+        prior = self._prior(lines, np.array([tier for _, tier in origin]))
+        bounds = self._mixed(self.predictor.bound(self.analysis, keys), lines, prior)
         order = sorted(range(len(keys)), key=lambda i: -bounds[i])
         ready: list[tuple[float, int]] = []
         for at in itertools.count(0, _BATCH):
@@ -191,20 +192,26 @@ class ModelStream:
             batch = order[at : at + _BATCH]
             exact = self.predictor.score(self.analysis, [keys[i] for i in batch])
             for index, score in zip(
-                batch, self._finite(exact, [places[i] for i in batch]), strict=True
+                batch, self._mixed(exact, lines[batch], prior[batch]), strict=True
             ):
                 heapq.heappush(ready, (-score, index))
 
-    def _place(self, start: int) -> float:
-        return self.bias + _LINE_WEIGHT * math.log(self.unit.suspicion(start))
-
     @staticmethod
-    def _finite(scores: Any, places: Sequence[float]) -> list[float]:
-        """Scores with their places; what the heads cannot express comes last, not never."""
-        return [
-            (float(score) if math.isfinite(score) else _BEYOND) + place
-            for score, place in zip(scores, places, strict=True)
-        ]
+    def _prior(lines: Any, tiers: Any) -> Any:
+        """Log-probabilities of candidates without a model; what only the network writes (tier 0) has none."""
+        prior = np.full(len(lines), -np.inf)
+        for tier, share in _TIER_SHARES.items():
+            of_tier = tiers == tier
+            if of_tier.any():
+                weights = lines[of_tier]
+                prior[of_tier] = math.log(share) + np.log(weights) - np.log(weights.sum())
+        return prior
+
+    def _mixed(self, scores: Any, lines: Any, prior: Any) -> list[float]:
+        """Logarithm of the mixture; what the heads cannot express comes last, not never."""
+        model = np.where(np.isfinite(scores), scores, _BEYOND) + _LINE_WEIGHT * np.log(lines)
+        mixed = np.logaddexp(model + math.log1p(-_PRIOR), prior + math.log(_PRIOR))
+        return (self.bias + mixed).tolist()
 
 
 def merged(streams: Sequence[ModelStream]) -> Iterator[Candidate]:

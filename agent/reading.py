@@ -39,6 +39,11 @@ class Reader:
             self._thread = threading.Thread(target=self._load, daemon=True)
             self._thread.start()
 
+    def use(self, predictor: Any) -> None:
+        """Take a model that is loaded already, in place of the one that `rank` names."""
+        self._predictor, self._thread = predictor, threading.Thread()
+        self._thread.start()
+
     def _load(self) -> None:
         try:
             from trm.predict import Predictor

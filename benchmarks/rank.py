@@ -1,61 +1,120 @@
-"""Where the true fix stands in the order of candidates, without running a test.
+"""Where the true fix stands in the order in which `fix` would try its candidates; none of them is run.
 
-    python benchmarks/rank.py SET --data PATH [--checkpoint DIR] [--limit N] [--json FILE]
+    python benchmarks/rank.py SET --data PATH [--visible V] [--checkpoint DIR] [--steps 1,2] [--limit N] [--json FILE]
 
-For every problem whose reference is one edit inside one function, the model reads the function's text alone (no coverage, no
-failure), and the rank of the reference among all candidates (those that operators enumerate and those that the model
-writes) is counted. Rows: the trained model at each number of supervision steps, the same architecture untrained,
-and the orders without a model: tier and place, and chance (the expected rank: half of the candidates).
+For every problem whose reference is one edit inside one function, the suite is run once, confined (coverage and failures are
+what the model reads and Ochiai needs), and the candidates are counted up to the reference. Rows: the trained model, the
+same with fewer supervision steps, the same architecture untrained, and the orders without a model. A reference that is in no
+operator's reach and that the model does not write either has no rank, and counts as unreached.
+
+--runs keeps the runs of the suites in a folder (pickles of our own making), so that other weights are compared on the same runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import itertools
 import json
+import pickle
+import sys
+import tempfile
 import time
-from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from agent.evalsets import load
-from agent.propose import TIERS
+from agent import locate
+from agent.budget import Budget
+from agent.evalsets import Problem, load
+from agent.reading import Reader
+from tools.runner import Runner
 from tools.source.edits import Edit
 from tools.source.leaves import Module
 from tools.source.minimal import minimal
-from tools.source.operators import Scope, canonical, enumerate_edits
-from trm.encode import encode
-from trm.predict import Predictor
+from tools.source.operators import canonical
+from tools.verdicts import RunnerError, SuiteRun
 
 FAR = 10**9
+MOST = 3000  # candidates counted
+Fix = tuple[str, str, tuple[int, int, tuple[str, ...]]]  # path, unit, canonical edit
 
 
-def problems(name: str, data: Path):
-    """(task, bug type, module, unit, fix) of every problem that is one edit inside one function."""
-    for problem in load(name, data):
-        changed = [p for p in problem.reference if problem.reference[p] != problem.files.get(p)]
-        if len(changed) != 1:
+def reference(problem: Problem) -> Fix | None:
+    """The reference as one canonical edit of one function, None if it is not that."""
+    found: list[Fix] = []
+    for path, data in problem.reference.items():
+        if data == problem.files.get(path):
             continue
-        module = Module(problem.files[changed[0]])
-        after = [leaf.text for leaf in Module(problem.reference[changed[0]]).leaves]
-        before = [leaf.text for leaf in module.leaves]
-        found = minimal(before, after)
-        if found is None:
+        before, after = _functions(problem.files[path]), _functions(data)
+        for name, texts in before.items():
+            edit = minimal(texts, after.get(name, texts))
+            if edit is not None:
+                found.append((path, name, canonical(texts, Edit(*edit))))
+    return found[0] if len(found) == 1 else None
+
+
+def _functions(source: bytes) -> dict[str, list[str]]:
+    module = Module(source)
+    return {u.name: [leaf.text for leaf in module.leaves[u.start : u.end]]
+            for u in module.units if u.kind == "function"}  # fmt: skip
+
+
+def suite_run(problem: Problem, kept: Path | None) -> tuple[SuiteRun, dict[str, bytes]]:
+    """The run of the visible tests, and the files below the root."""
+    name = hashlib.sha256(repr((problem.task, sorted(problem.files.items()))).encode()).hexdigest()
+    file = kept / f"{problem.task.replace('/', '-')}-{name[:12]}.pickle" if kept else None
+    if file is not None and file.is_file():
+        return pickle.loads(file.read_bytes())  # our own
+    with tempfile.TemporaryDirectory(prefix="trm-rank-", ignore_cleanup_errors=True) as scratch:
+        root = problem.materialize(Path(scratch) / "repo")
+        with Runner(root, sys.executable, list(problem.pytest_args), jobs=1) as runner:
+            run = runner.baseline()
+        files = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*.py")}
+    if file is not None:
+        file.write_bytes(pickle.dumps((run, files)))
+    return run, files
+
+
+def rank_of(fix: Fix, reader: Reader, run: SuiteRun, sources: locate.Sources) -> tuple[int, str]:
+    """How many candidates come before the fix, and the operator that gives it; FAR if it does not come."""
+    found = locate.suspects(run, sources)
+    if not found:
+        return FAR, ""
+    told = reader.candidates(run, sources, found, bool(run.collection_errors))
+    stream: Iterator[Any] = iter(())
+    while True:
+        try:
+            next(told)
+        except StopIteration as stop:
+            stream = stop.value
+            break
+    path, unit, wanted = fix
+    for number, candidate in enumerate(itertools.islice(stream, MOST)):
+        suspect = candidate.suspect
+        if candidate.path != path or suspect.unit.name != unit:
             continue
-        for unit in module.units:
-            if unit.kind == "function" and unit.start <= found[0] and found[1] <= unit.end:
-                fix = found[0] - unit.start, found[1] - unit.start, found[2]
-                yield problem.task, problem.bug_type, module, unit, fix
+        base = suspect.unit.start
+        leaves = suspect.file.module.leaves[base : suspect.unit.end]
+        edit = Edit(candidate.edit.start - base, candidate.edit.end - base, candidate.edit.tokens)
+        if canonical([leaf.text for leaf in leaves], edit) == wanted:
+            return number, f"{candidate.tier} {candidate.operator}"
+    return FAR, ""
 
 
-def candidates(module: Module, unit, texts: list[str]) -> dict[tuple, int]:
-    """Canonical edits of the unit in tier order, with their place in that order."""
-    order: dict[tuple, int] = {}
-    for found in enumerate_edits(module, unit, Scope.of(module, unit), TIERS):
-        start, end = found.edit.start - unit.start, found.edit.end - unit.start
-        key = canonical(texts, Edit(start, end, found.edit.tokens))
-        order.setdefault(key, len(order))
-    return order
+def readers(options: argparse.Namespace) -> dict[str, Reader]:
+    """A reader a row of the table."""
+    from trm.predict import Predictor
+
+    rows: dict[str, Reader] = {}
+    for rank in options.rank.split(","):
+        rows[rank] = Reader(rank, options.checkpoint, 0, Budget(1e9, None))
+    for steps in filter(None, options.steps.split(",")):
+        row = rows[f"trm, steps={steps}"] = Reader("ochiai", None, 0, Budget(1e9, None))
+        row.use(Predictor(options.checkpoint, steps=int(steps)))
+    return rows
 
 
 def main() -> None:
@@ -63,65 +122,60 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("set")
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--visible")
     parser.add_argument("--checkpoint", type=Path)
+    parser.add_argument("--rank", default="ochiai,random,untrained,trm", help="rows")
+    parser.add_argument("--steps", default="", help="other numbers of supervision steps")
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--runs", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    trained = Predictor(options.checkpoint)
-    rows = {f"trm, {n} of {trained.config.steps} steps": Predictor(options.checkpoint, steps=n)
-            for n in range(1, trained.config.steps)}  # fmt: skip
-    rows[f"trm, all {trained.config.steps} steps"] = trained
-    rows["untrained"] = Predictor(options.checkpoint, untrained=True)
-    starts: dict[str, list[int]] = defaultdict(list)
-    ranks: dict[str, list[int]] = defaultdict(list)
-    types: list[str] = []
+    if options.runs:
+        options.runs.mkdir(parents=True, exist_ok=True)
+    rows = readers(options)
+    ranks: dict[str, list[int]] = {name: [] for name in rows}
+    tasks: list[dict[str, Any]] = []
     began = time.monotonic()
-    for _, kind, module, unit, fix in list(problems(options.set, options.data))[: options.limit]:
-        types.append(kind)
-        leaves = module.leaves[unit.start : unit.end]
-        texts = [leaf.text for leaf in leaves]
-        listed = candidates(module, unit, texts)
-        ranks["tiers, in order"].append(listed.get(fix, FAR))
-        ranks["chance (expected)"].append(len(listed) // 2 if fix in listed else FAR)
-        for name, predictor in rows.items():
-            analysis = predictor.analyse(encode(predictor.vocab, leaves))
-            starts[name].append(int((analysis.start > analysis.start[fix[0] + 1]).sum()))
-            scores: dict[tuple, float] = {}
-            for found in predictor.propose(analysis, 400):
-                key = canonical(texts, Edit(found.start, found.end, found.tokens))
-                scores.setdefault(key, found.log_probability)
-            missing = [key for key in listed if key not in scores]
-            scores.update(zip(missing, predictor.score(analysis, missing).tolist(), strict=True))
-            mine = scores.get(fix)
-            ahead = FAR if mine is None else sum(score > mine for score in scores.values())
-            ranks[name].append(ahead)
-    print(f"{options.set}: {len(types)} fixes of one edit; share of fixes among the first k candidates; "
+    for problem in load(options.set, options.data, options.visible)[: options.limit]:
+        fix = reference(problem)
+        if fix is None:
+            continue
+        try:
+            run, files = suite_run(problem, options.runs)
+        except RunnerError as error:
+            print(f"{problem.task}: {error}", file=sys.stderr)
+            continue
+        if not run.failing:
+            continue
+        told: dict[str, Any] = {"task": problem.task, "type": problem.bug_type}
+        with tempfile.TemporaryDirectory(prefix="trm-rank-") as scratch:
+            for path, data in files.items():
+                target = Path(scratch) / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data)
+            sources = locate.Sources(Path(scratch))
+            for name, reader in rows.items():
+                told[name], operator = rank_of(fix, reader, run, sources)
+                told["operator"] = operator or told.get("operator", "")
+                ranks[name].append(told[name])
+        tasks.append(told)
+        print(json.dumps(told), file=sys.stderr, flush=True)
+    print(f"{options.set}: {len(tasks)} fixes of one edit; share of them among the first k candidates; "
           f"{time.monotonic() - began:.0f} s")  # fmt: skip
-    print(f"{'':24}  start@1  start@5 |  @1    @20   @100  @300  reached  median rank")
-    table = {}
-    for name, found in ranks.items():
-        rank = np.array(found)
-        start = np.array(starts.get(name, [FAR] * len(found)))
-        row = {f"start@{k}": float((start < k).mean()) for k in (1, 5)}
-        row |= {f"@{k}": float((rank < k).mean()) for k in (1, 20, 100, 300)}
-        row |= {"reached": float((rank < FAR).mean()), "median": float(np.median(rank))}
-        by_type = {t: float(np.mean([r < 100 for r, k in zip(found, types, strict=True) if k == t]))
-                   for t in sorted(set(types))}  # fmt: skip
-        table[name] = {**row, "@100 by type": by_type, "n": len(found)}
-        shown = (
-            "-      -    "
-            if name not in starts
-            else f"{row['start@1']:.2f}     {row['start@5']:.2f} "
-        )
-        print(f"{name:24}  {shown} | {row['@1']:.2f}  {row['@20']:.2f}  {row['@100']:.2f}  {row['@300']:.2f}"
-              f"  {row['reached']:.2f}     {row['median']:.0f}")  # fmt: skip
-    for name in (f"trm, all {trained.config.steps} steps", "untrained"):
-        print(
-            f"{name}, @100 by bug type:",
-            {k: round(v, 2) for k, v in table[name]["@100 by type"].items() if k},
-        )
+    for title, tiers in (
+        ("all", "01234"),
+        ("tiers 2-4 and the model's own", "0234"),
+        ("tier 1", "1"),
+    ):
+        chosen = [i for i, told in enumerate(tasks) if (told["operator"] or "0")[0] in tiers]
+        print(f"\n{title}: {len(chosen)}\n{'':16}    @1   @20  @100  @300  reached  median rank")
+        for name, found in ranks.items():
+            rank = np.array([found[i] for i in chosen])
+            if len(rank):
+                shares = "  ".join(f"{(rank < k).mean():.2f}" for k in (1, 20, 100, 300, FAR))
+                print(f"{name:16}  {shares}     {np.median(rank):.0f}")
     if options.json:
-        options.json.write_text(json.dumps({"checkpoint": trained.card, "rows": table}, indent=1))
+        options.json.write_text(json.dumps(tasks, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

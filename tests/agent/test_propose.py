@@ -4,6 +4,7 @@ import ast
 import itertools
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from agent.locate import Sources, execution_of, suspects
 from agent.propose import (
     _LINE_WEIGHT,
-    _TIER_BONUS,
+    _PRIOR,
+    _TIER_SHARES,
     Candidate,
     CostAware,
     ModelStream,
@@ -124,14 +126,39 @@ def test_the_models_order_is_its_score_and_the_place(told, streams, predictor, f
         scores = [candidate.score for candidate in candidates]
         assert scores == sorted(scores, reverse=True)
         stream, base = make(), suspect.unit.start
-        some = candidates[:: max(1, len(candidates) // 60)]
+        own = [c for c in candidates if c.operator == "model"]
+        some = candidates[:: max(1, len(candidates) // 60)] + own[:20]
         edits = [(c.edit.start - base, c.edit.end - base, c.edit.tokens) for c in some]
         exact = predictor.score(stream.analysis, edits)
+        written = 0
         for candidate, score in zip(some, exact, strict=True):
-            place = _LINE_WEIGHT * math.log(suspect.scores[candidate.line])
-            place += _TIER_BONUS.get(candidate.tier, 0.0)
-            if math.isfinite(score):
-                assert candidate.score == pytest.approx(score + place + stream.bias, abs=1e-3)
+            if not math.isfinite(score):
+                continue
+            line = math.log(suspect.scores[candidate.line])
+            model = score + _LINE_WEIGHT * line + math.log(1 - _PRIOR) + stream.bias
+            if candidate.tier == 0:
+                written += 1
+                assert candidate.score == pytest.approx(model, abs=1e-3)
+            else:
+                share = math.log(_PRIOR * _TIER_SHARES[candidate.tier]) + stream.bias
+                assert candidate.score > model - 1e-3, "the prior only adds"
+                assert candidate.score < math.log(math.exp(model) + math.exp(share)) + 1e-3
+        assert written
+
+
+def test_what_the_model_deems_impossible_has_its_turn(streams, found):
+    """The prior alone is the order of the control within a tier: by suspicion."""
+    stream = streams[0]()
+    lines, tiers = np.array([1.0, 0.25, 0.5, 0.5]), np.array([1, 1, 2, 0])
+    prior = np.exp(stream._prior(lines, tiers))
+    assert prior[0] + prior[1] == pytest.approx(_TIER_SHARES[1])
+    assert prior[0] == pytest.approx(4 * prior[1])
+    assert prior[2] == pytest.approx(_TIER_SHARES[2]) and prior[3] == 0
+    mixed = stream._mixed(np.full(4, -np.inf), lines, np.log(prior + 1e-300))
+    assert sorted(range(4), key=lambda i: -mixed[i]) == [0, 2, 1, 3]
+
+
+def test_the_model_writes(told):
     assert any(c.operator == "model" for c in told[0]), "the model writes edits of its own"
 
 
