@@ -26,23 +26,22 @@ LONGEST_UNIT = 430  # leaves, so that context fits too; longer units are enumera
 class Reader:
     """Who orders the candidates: the model (`trm`, `untrained`), or one of the controls (`ochiai`, `random`).
 
-    The weights are loaded and compiled in a thread of their own while the suite runs for the first time.
+    The weights are loaded and compiled in a thread of their own while the suite runs for the first time; `predictor` is one that
+    is loaded already.
     """
 
-    def __init__(self, rank: str, checkpoint: Path | None, seed: int, budget: Budget) -> None:
+    def __init__(
+        self, rank: str, checkpoint: Path | None, seed: int, budget: Budget, predictor: Any = None
+    ) -> None:
         self.rank, self.checkpoint, self.seed, self.budget = rank, checkpoint, seed, budget
         self._analyses: dict[tuple[str, str, int], Any] = {}
-        self._predictor: Any = None
+        self._predictor = predictor
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
-        if rank in ("trm", "untrained"):
+        self.reads = rank in ("trm", "untrained")
+        if self.reads and predictor is None:
             self._thread = threading.Thread(target=self._load, daemon=True)
             self._thread.start()
-
-    def use(self, predictor: Any) -> None:
-        """Take a model that is loaded already, in place of the one that `rank` names."""
-        self._predictor, self._thread = predictor, threading.Thread()
-        self._thread.start()
 
     def _load(self) -> None:
         try:
@@ -59,8 +58,8 @@ class Reader:
     @property
     def predictor(self) -> Any:
         """The loaded model; waits for it. Raises CheckpointError."""
-        assert self._thread is not None
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         if self._error is not None:
             hint = "omit --checkpoint to use the shipped weights"
             raise CheckpointError(str(self._error), hint) from self._error
@@ -75,10 +74,10 @@ class Reader:
         """
         literals = test_literals(run)
         cheap = suggested(suggest.suggestions(run, sources), found)
-        if self._thread is None or broken:
-            rank = self.rank if self._thread is None else "ochiai"
+        if not self.reads or broken:
+            rank = "ochiai" if self.reads else self.rank
             return itertools.chain(cheap, by_tier(found[:40], rank, self.seed, literals))
-        if self._thread.is_alive():
+        if self._thread is not None and self._thread.is_alive():
             yield Note(
                 "waiting for the model: it is loaded and compiled, faster at the next start",
                 at=self.budget.at,

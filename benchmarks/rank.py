@@ -112,14 +112,14 @@ def readers(options: argparse.Namespace) -> dict[str, Reader]:
     for rank in options.rank.split(","):
         rows[rank] = Reader(rank, options.checkpoint, 0, Budget(1e9, None))
     for steps in filter(None, options.steps.split(",")):
-        row = rows[f"trm, steps={steps}"] = Reader("ochiai", None, 0, Budget(1e9, None))
-        row.use(Predictor(options.checkpoint, steps=int(steps)))
+        predictor = Predictor(options.checkpoint, steps=int(steps))
+        rows[f"trm, steps={steps}"] = Reader("trm", None, 0, Budget(1e9, None), predictor)
     return rows
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("set")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--visible")
@@ -136,12 +136,13 @@ def main() -> None:
     ranks: dict[str, list[int]] = {name: [] for name in rows}
     tasks: list[dict[str, Any]] = []
     began = time.monotonic()
+    kept: Path | None = options.runs
     for problem in load(options.set, options.data, options.visible)[: options.limit]:
         fix = reference(problem)
         if fix is None:
             continue
         try:
-            run, files = suite_run(problem, options.runs)
+            run, files = suite_run(problem, kept)
         except RunnerError as error:
             print(f"{problem.task}: {error}", file=sys.stderr)
             continue
