@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from platformdirs import user_cache_path
 
 from trm.checkpoint import load_vocab, load_weights, shipped
 from trm.config import HALT, MAX_CONTENT, MAX_SPAN, ModelConfig
-from trm.encode import LENGTHS, PIECES, Encoded, padded_length, target_of
+from trm.encode import LENGTHS, PIECES, Encoded, Target, padded_length, target_of
 from trm.model import (
     Slots,
     content_logits,
@@ -32,6 +32,7 @@ from trm.model import (
 from trm.vocab import CLS, END
 
 _CHUNK = 512  # content slots a call of the decoder
+_PAIRS = 1024  # tokens a call that looks their probabilities up
 _LOWEST = -1e9
 
 
@@ -121,6 +122,18 @@ def _decode(params, config: ModelConfig, y, mask, slots: Slots):
     words, copies = content_logits(params, config, y, slots, mask)
     total = jnp.logaddexp(jax.nn.logsumexp(words, -1), jax.nn.logsumexp(copies, -1))[..., None]
     return (words - total)[0], (copies - total)[0]
+
+
+@jax.jit
+def _gather(words, copies, text, rows, pieces, texts):
+    """(p,) log-probabilities of tokens given as (row, piece or -1, text id or -1): all ways to write one are summed.
+
+    On the device, since the whole (q, vocab) table is far more than what is asked of it.
+    """
+    written = jnp.where(pieces >= 0, words[rows, jnp.maximum(pieces, 0)], _LOWEST)
+    same = (text[None, :] == texts[:, None]) & (texts >= 0)[:, None]
+    copied = jax.nn.logsumexp(jnp.where(same, copies[rows], _LOWEST), axis=-1)
+    return jnp.logaddexp(written, copied)
 
 
 class Predictor:
@@ -222,51 +235,50 @@ class Predictor:
     ) -> np.ndarray:
         """Log-probability of place, length and the first `slots` slots of each edit."""
         scores = np.full(len(edits), -np.inf)
-        rows: dict[tuple, int] = {}  # decoder rows that several edits share are run once
-        wanted: list[tuple[int, int, int, int]] = []  # edit, row, piece, text
+        # an edit's slots are decoded in one go; edits that differ in what they ask last share them
+        asking: dict[tuple, list[tuple[int, Target]]] = {}
         for index, (start, end, tokens) in enumerate(edits):
             target = target_of(self.vocab, analysis.encoded, start, end, tokens)
             if target is None:
                 continue
-            place = target.start, target.length
-            scores[index] = analysis.start[place[0]] + analysis.length[place]
-            shown: tuple = ()
-            for piece, text, previous in zip(
-                target.piece[:slots], target.text, target.previous, strict=False
-            ):
-                shown = (*shown, previous)
-                row = rows.setdefault((*place, shown), len(rows))
-                wanted.append((index, row, piece, text))
-        if not rows:
-            return scores
-        by_row: list[list[tuple[int, int, int]]] = [[] for _ in rows]
-        for index, row, piece, text in wanted:
-            by_row[row].append((index, piece, text))
-        for hypotheses, first in self._chunks(list(rows)):
-            words, copies = self._run(analysis, hypotheses)
-            for offset, at in first:
-                for index, piece, text in by_row[offset]:
-                    total = -np.inf
-                    if text >= 0:
-                        total = np.logaddexp.reduce(copies[at, analysis.text == text])
-                    if piece >= 0:
-                        total = np.logaddexp(total, words[at, piece])
-                    scores[index] += total
+            scores[index] = (
+                analysis.start[target.start] + analysis.length[target.start, target.length]
+            )
+            key = target.start, target.length, target.previous[:slots]
+            asking.setdefault(key, []).append((index, target))
+        text_ids = jnp.asarray(analysis.text)
+        for rows, pairs in self._chunks(asking):
+            words, copies = self._decoded(analysis, rows)
+            for begin in range(0, len(pairs), _PAIRS):
+                part = np.array(pairs[begin : begin + _PAIRS], np.int32)
+                padded = np.zeros((4, _PAIRS), np.int32)
+                padded[:, : len(part)] = part.T
+                found = _gather(words, copies, text_ids, *map(jnp.asarray, padded[1:]))
+                np.add.at(scores, part[:, 0], np.asarray(found)[: len(part)])
         return scores
 
-    def _chunks(self, keys: list[tuple]) -> Iterator[tuple[list, list[tuple[int, int]]]]:
-        """Decoder calls for (start, length, previous pieces of all slots) keys: the rows, and (key, its last row)."""
-        rows: list = []
-        last: list[tuple[int, int]] = []
-        for number, (start, length, shown) in enumerate(keys):
+    @staticmethod
+    def _chunks(asking: Mapping[tuple, list[tuple[int, Target]]]) -> Iterator[tuple[list, list]]:
+        """Decoder calls: rows as `_decoded` takes them, and (edit, row, piece, text) of what is asked of them."""
+        rows: list[tuple] = []
+        pairs: list[tuple[int, int, int, int]] = []
+        for number, ((start, length, shown), edits) in enumerate(asking.items()):
             if len(rows) + len(shown) > _CHUNK:
-                yield rows, last
-                rows, last = [], []
-            rows.extend((number, i, start, length, previous) for i, previous in enumerate(shown))
-            last.append((number, len(rows) - 1))
-        yield rows, last
+                yield rows, pairs
+                rows, pairs = [], []
+            for index, target in edits:
+                answers = zip(target.piece[: len(shown)], target.text, strict=False)
+                pairs += ((index, len(rows) + at, *answer) for at, answer in enumerate(answers))
+            rows += ((number, i, start, length, previous) for i, previous in enumerate(shown))
+        if rows:
+            yield rows, pairs
 
     def _run(self, analysis: Analysis, rows: list) -> tuple[np.ndarray, np.ndarray]:
+        """`_decoded` on the host."""
+        words, copies = self._decoded(analysis, rows)
+        return np.asarray(words), np.asarray(copies)
+
+    def _decoded(self, analysis: Analysis, rows: list) -> tuple[jax.Array, jax.Array]:
         """Decode up to _CHUNK slots given as (edit, index, start, length, previous pieces)."""
         size = next(s for s in (64, 192, _CHUNK) if s >= len(rows))
         table = np.zeros((5, 1, size), np.int32)
@@ -275,9 +287,8 @@ class Predictor:
         for i, (edit, index, start, length, pieces) in enumerate(rows):
             table[:4, 0, i] = edit, index, start, length
             previous[0, i, : len(pieces)] = pieces
-        words, copies = _decode(self.params, self.config, analysis.y, analysis.mask,
-                                Slots(*map(jnp.asarray, (*table[:4], previous))))  # fmt: skip
-        return np.asarray(words), np.asarray(copies)
+        return _decode(self.params, self.config, analysis.y, analysis.mask,
+                       Slots(*map(jnp.asarray, (*table[:4], previous))))  # fmt: skip
 
     def propose(
         self,
