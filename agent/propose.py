@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 TIERS = (1, 2, 3, 4)
 _Key = tuple[int, int, tuple[str, ...]]  # start, end and tokens in the leaves of a unit
 MODEL_EDITS = 400  # written by the model itself, a unit
-_LINE_WEIGHT = 0.5  # of log suspicion of the line: most of it the model has read already
+_LINE_WEIGHT = 1.0  # of log suspicion of the line: much of it the model has read already
 _UNIT_WEIGHT = 2.0  # of log suspicion of the unit against the most suspect one
 # The order is that of a mixture: mostly the model's probability, and with this share a prior that knows nothing but tiers and the
 # suspicion of lines, so that what the model deems impossible still has its turn (docs/decisions.md).
-_PRIOR = 0.2
+_PRIOR = 0.3
 _TIER_SHARES = {1: 0.5, 2: 0.35, 3: 0.12, 4: 0.03}
 _BEYOND = -60.0  # nats, for edits longer than the heads reach
 _BATCH = 160  # candidates scored at a time
