@@ -13,6 +13,10 @@ from agent.data_cli import data_app
 from agent.errors import CheckpointError, UsageError
 
 model_app = typer.Typer(help="The model and its weights.", no_args_is_help=True)
+HELD_OUT = {
+    "eval-00000": "held_out",
+    "eval-00001": "held_out_executed",
+}  # shards, and their figures' names on the card
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -144,7 +148,7 @@ def model_release(
         Path, typer.Option("--data", metavar="D", help="Corpus whose held-out shard measures them.")
     ],
 ) -> None:
-    """Measure weights on the held-out shard and write them, with the figures on their card, to --to."""
+    """Measure weights on the held-out shards and write them, with the figures on their card, to --to."""
     if not (data / "eval-00000").is_dir():
         raise UsageError(f"{data} has no held-out shard", "trm-agent data build makes one")
     from trm.checkpoint import VOCAB, load_weights, save_weights
@@ -167,8 +171,12 @@ def model_release(
         )
     if not plan_batches(Shard(data / "eval-00000"), config.train.slots, 0):
         raise UsageError(f"the held-out shard of {data} fills no batch", "build a larger corpus")
-    figures = held_out(params, config.model, data / "eval-00000", config.train.slots)
     kept = {key: value for key, value in card.items() if key not in ("format", "config")}
-    save_weights(to, params, config, vocab, {**kept, "held_out": figures})
-    for step, row in enumerate(figures, 1):
-        print(f"step {step} " + " ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    for name, title in HELD_OUT.items():
+        if not (data / name).is_dir():
+            continue
+        kept[title] = figures = held_out(params, config.model, data / name, config.train.slots)
+        print(title)
+        for step, row in enumerate(figures, 1):
+            print(f"step {step} " + " ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    save_weights(to, params, config, vocab, kept)
