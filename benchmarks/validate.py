@@ -11,8 +11,9 @@ a temporary folder, so nothing of it stays. The same single-token mutants of one
 
 once with one test that runs the mutated lines ("one test") and once with the tests of its file
 that do ("its file", until the first failure). CPU figures are of the candidates' processes and
-hold on a busy machine; wall figures are what a user waits. Mutants that hang count in neither mean
-and are reported apart. Agreement: passed or not.
+of what the worker's server spends on each (compiling, forking, cleaning up); they hold on a busy
+machine. Wall figures are what a user waits. Mutants that hang count in neither mean and are
+reported apart. Agreement: passed or not.
 """
 
 from __future__ import annotations

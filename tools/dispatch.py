@@ -166,8 +166,15 @@ class Dispatcher:
         return kept + list(dict.fromkeys(os.path.join(rootdir, name) for name in names))
 
     def _elsewhere(self, task: Task) -> bool:
-        """Moves a task that its server cannot judge exactly to the next one; False if none is."""
+        """Has a task judged again that was not judged exactly; False where that was not so.
+
+        What the direct path doubts goes through pytest's protocol, in the same server; what a server
+        cannot judge goes to the next one.
+        """
         inexact, options = task.answer.inexact, task.options
+        if task.answer.doubtful and not options["texts"]:
+            options["texts"], options["direct"], task.answer = True, [], Answer()
+            return True
         if not inexact or options["shadow"]:
             return False
         task.reason, task.answer = task.reason or inexact, Answer()
@@ -232,7 +239,11 @@ class Dispatcher:
         if not task.placed:
             self._place(task)
         files = {path: data.decode("latin-1") for path, data in task.files.items()}
-        request = dict(task.options, files=files)
+        request = dict(task.options, files=files, first=None)
+        if task.method == "swap" and not request["baseline"] and task.tests:
+            # The server knows what the child begins with: that saves a message.
+            _, wall = request["limits"].get(task.tests[0], request["limit"])
+            request["first"] = [task.tests[0], wall]
         if task.method == "overlay":
             request["args"] = self.narrow(task.tests, whole_files=True)
         number = next(self._numbers)

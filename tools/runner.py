@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from tools.dispatch import Dispatcher
 from tools.spectrum import Spectrum
-from tools.tasks import Task
+from tools.tasks import Answer, Task
 from tools.verdicts import (
     WORKER_LIMITS,
     CollectionError,
@@ -38,6 +38,9 @@ __all__ = [
 
 Key = TypeVar("Key", bound=Hashable)
 Files = Mapping[str, bytes]
+_UNTIL_PROOF = (
+    3  # candidates that tests judge through pytest's protocol before the direct path is tried
+)
 _QUICK = 2.0  # CPU seconds a test at first; what needs more is asked again
 REPEATED = 50  # failing tests that are run a second time after the baseline
 
@@ -80,7 +83,9 @@ class Runner:
         self._own: dict[str, TestResult] = {}
         self._extras: dict[str, dict[str, Any]] = {}
         self._late: list[str] = []
-        self._writes = False
+        self._wrote = False  # something wrote into the project, and it is not known which test
+        self._asked: set[str] = set()  # tests for which the direct path was tried
+        self._direct: set[str] = set()  # those where it gave what the protocol gave
 
     def __enter__(self) -> Runner:
         self._dispatch.start()
@@ -143,7 +148,7 @@ class Runner:
         self._again(run)
         if session.get("threads"):
             run.notes.append("threads run after collection: candidates are imported anew")
-        if self._writes:
+        if self._wrote or any(extra.get("writes") for extra in self._extras.values()):
             run.notes.append("the tests write into the project: each candidate gets its own view")
         run.seconds = time.perf_counter() - began
         return run
@@ -194,12 +199,13 @@ class Runner:
             run.results.append(dataclasses.replace(result, path=path, line=line))
             run.spectrum.lines[result.nodeid] = extra.pop("lines", {})
             run.spectrum.complete = run.spectrum.complete and not extra.get("cut")
-            self._writes = self._writes or bool(extra.get("writes"))
             self._extras[result.nodeid] = extra
         run.failures += answer.failures
         if answer.done is not None:
             self._late = answer.done.get("late", [])
-            self._writes = self._writes or answer.done.get("wrote", False)
+            seen = any(extra.get("writes") for extra in self._extras.values())
+            hidden = any(extra.get("spawns") for extra in self._extras.values()) or not seen
+            self._wrote = self._wrote or (answer.done.get("wrote", False) and hidden)
 
     def _again(self, run: SuiteRun) -> None:
         """Runs the failing tests a second time, untraced: their own time, and flaky ones."""
@@ -207,14 +213,22 @@ class Runner:
         failing = [each.nodeid for each in run.results if each.outcome in ended][:REPEATED]
         if not failing:
             return
-        for _, verdict in self.validate_many([(0, {})], failing, stop_at_first=False):
-            for result in verdict.results:
-                if result.outcome is Outcome.PASSED:
-                    run.flaky.append(result.nodeid)
-                elif result.nodeid in self._own:
-                    self._own[result.nodeid] = result
+        for result in self._as_is(failing).results:
+            if result.outcome is Outcome.PASSED:
+                run.flaky.append(result.nodeid)
+            elif result.nodeid in self._own:
+                self._own[result.nodeid] = result
         if run.flaky:
             run.notes.append("failed, then passed with the same code: " + ", ".join(run.flaky))
+
+    def _as_is(self, tests: Sequence[str], **more: Any) -> Answer:
+        """Runs tests with the code as it is; what they compile is compiled once from then on."""
+        options = self._options(tests, stop=False, want_failure=False)
+        options.update(warm=True, **more)
+        task = Task(None, {}, tests, options)
+        for _ in self._dispatch.drive(iter([task]), self._dispatch.settings["jobs"]):
+            pass
+        return task.answer
 
     # ------------------------------------------------------------ candidates
 
@@ -254,10 +268,35 @@ class Runner:
         Candidates are taken from the iterable only shortly before they run. Closing the iterator
         ends those that are running.
         """
-        options = self._options(tests, stop_at_first, want_failure, limit_seconds)
-        tasks = (Task(key, files, tests, dict(options)) for key, files in candidates)
-        for task in self._dispatch.drive(tasks, jobs or self.jobs):
+
+        def tasks() -> Iterator[Task]:
+            options = self._options(tests, stop_at_first, want_failure, limit_seconds)
+            for count, (key, files) in enumerate(candidates):
+                if count == _UNTIL_PROOF and not want_failure and self._prove(tests):
+                    options = self._options(tests, stop_at_first, want_failure, limit_seconds)
+                yield Task(key, files, tests, dict(options))
+
+        for task in self._dispatch.drive(tasks(), jobs or self.jobs):
             yield task.key, task.verdict(self._own)
+
+    def _prove(self, tests: Sequence[str]) -> bool:
+        """Tries the direct path with the code as it is. True where `self._direct` has grown.
+
+        It is taken for tests that end as they did in the baseline, with the same exception.
+        """
+        ended = (Outcome.PASSED, Outcome.FAILED)
+        own = {test: self._own[test] for test in tests if test in self._own}
+        fresh = [t for t in own if own[t].outcome in ended and t not in self._asked]
+        if not fresh:
+            return False
+        self._asked.update(fresh)
+        before = len(self._direct)
+        answer = self._as_is(fresh, direct=fresh, proof=True)
+        for result, extra in zip(answer.results, answer.extras, strict=True):
+            was = own[result.nodeid]
+            if extra.get("direct") == was.outcome and result.exception == was.exception:
+                self._direct.add(result.nodeid)
+        return len(self._direct) > before
 
     def _options(
         self, tests: Sequence[str], stop: bool, want_failure: bool, seconds: float | None = None
@@ -270,11 +309,13 @@ class Runner:
         return {
             "tests": list(tests), "stop": stop, "want_failure": want_failure, "limits": limits,
             "limit": default, "setup_wall": self.limits.setup_seconds, "baseline": False,
-            "spectrum": False, "writes": self._writes, "late": self._late,
+            "spectrum": False, "late": self._late,
+            "writes": self._wrote or any(extra.get("writes") for extra in extras),
             "spawns": any(extra.get("spawns") for extra in extras),
             "reads": sorted({path for extra in extras for path in extra.get("reads", ())}),
             "cpu_total": total + self.limits.setup_seconds, "args": [], "plain": False,
-            "shadow": "",
+            "shadow": "", "texts": False, "proof": False, "warm": False,
+            "direct": [] if want_failure else [test for test in tests if test in self._direct],
         }  # fmt: skip
 
     def _limit(self, test: str | None, seconds: float | None) -> list[float]:

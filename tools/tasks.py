@@ -24,6 +24,7 @@ class Answer:
     invalid: list[str] | None = None  # [exception, message] of a file that does not compile
     missing: list[str] = field(default_factory=list)  # wanted tests that were not collected
     inexact: str = ""  # why this server cannot judge it
+    doubtful: str = ""  # the test that needs pytest's whole protocol, texts included
     broken: str = ""  # a traceback of the worker itself
     partial: dict[str, list[int]] = field(default_factory=dict)  # lines of the test that goes on
     done: dict[str, Any] | None = None
@@ -48,6 +49,8 @@ class Answer:
             self.failures.append(Failure(frames=frames, **data))
         elif kind == b"N":
             self.inexact = data
+        elif kind == b"A":
+            self.doubtful = data
         elif kind == b"I":
             self.invalid = data
         elif kind == b"C":

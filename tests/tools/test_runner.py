@@ -256,7 +256,19 @@ def worker_processes(root: Path) -> list[int]:
     return sorted(found)
 
 
-@pytest.mark.parametrize("which", [0, -1])
+def test_a_killed_slot_is_replaced(repo) -> None:
+    """A slot (the youngest process) holds nothing that is not in the session that it was forked from."""
+    root = repo("single")
+    good = changed(root, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)")
+    with Runner(root, sys.executable) as runner:
+        failing = runner.baseline().failing
+        for _ in range(3):
+            os.kill(worker_processes(root)[-1], signal.SIGKILL)
+            assert runner.validate(good, failing).passed
+    assert worker_processes(root) == []
+
+
+@pytest.mark.parametrize("which", [0, 2], ids=["worker", "session"])
 def test_a_killed_worker_is_replaced_once(repo, which: int) -> None:
     root = repo("single")
     good = changed(root, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)")

@@ -4,17 +4,24 @@ Standard library and the user's pytest, Python >= 3.8.
 """
 
 import gc
+import marshal
 import os
 import sys
 import threading
 
 confine = sys.modules["_trm_worker_confine"]
+direct = sys.modules["_trm_worker_direct"]
 fresh = sys.modules["_trm_worker_fresh"]
 namespaces = sys.modules["_trm_worker_namespaces"]
 observe = sys.modules["_trm_worker_observe"]
+items = sys.modules["_trm_worker_items"]
 runs = sys.modules["_trm_worker_session"]
 serve = sys.modules["_trm_worker_serve"]
+slots = sys.modules["_trm_worker_slots"]
 swap = sys.modules["_trm_worker_swap"]
+
+
+EDIT = 4000  # signs in which a file may differ to be compiled in the parent of all candidates
 
 
 class Collected:
@@ -24,7 +31,7 @@ class Collected:
         self.settings, self.guards, self.fds = settings, guards, fds
         self.tree = observe.Tree(settings["root"])
         self.sources, self.modules = {}, {}
-        self.session = self.index = None
+        self.session = self.index = self.direct = None
 
     def run(self):
         confine.become_subreaper()
@@ -57,29 +64,84 @@ class Collected:
         self.modules = self.tree.loaded()
         swap.WARNINGS_MATTER[0] = runs.warnings_matter(session.config)
         self.index = swap.Index(self.recorder.codes)
+        self.direct = direct.Direct(session, self.plugin, swap.WARNINGS_MATTER[0])
+        landlock = self.guards["landlock"]
+        # Only where signals stay in a Landlock domain is a slot safe from its children.
+        self.slotted = bool(landlock and landlock.scoped)
+        self.patterns = slots.Patterns()
         serve.write_frame(self.fds[1], 0, b"H", self.hello(0, runs.described_items(session)))
         gc.collect()
         gc.freeze()
-        serve.Server(self.fds[0], self.fds[1], self.settings, self.body, prepare=self.prepare).run()
+        server = serve.Server(
+            self.fds[0], self.fds[1], self.settings, self.body, prepare=self.prepare,
+            new_slot=lambda place, others: slots.Slot(place, others, self.slot),
+            learn=self.patterns.learn,
+        )  # fmt: skip
+        server.run()
         os._exit(0)
 
     def prepare(self, request):
-        """Does once in the parent what every child would do again."""
-        for path, text in request["files"].items():
-            if path in self.modules:
-                try:
-                    source = self.source(path)
-                    found = source.changed_block(text.encode("latin-1").decode("utf-8"))
-                    if found is not None:
-                        source.block_code(found[0])
-                except (swap.Inexact, UnicodeDecodeError):
-                    pass  # the child says so
+        """Does in the parent what no candidate need do. The answer is as serve.Server wants it.
 
-    def body(self, request, put, folder):
-        """A child's whole life."""
-        config, settings = self.session.config, self.settings
+        A text that differs by more than an edit is left to a child: what it does to a compiler is
+        not known.
+        """
+        request["direct"] = [test for test in request["direct"] if test in self.direct.entries]
+        if not self.modest(request):
+            return None, (None, None)
         try:
             swaps, late = self.plan(request)
+        except swap.Invalid as invalid:
+            return b"I", [type(invalid.error).__name__, str(invalid)]
+        except swap.Inexact as reason:
+            return b"N", str(reason)
+        if request["baseline"] or request["writes"] or not self.slotted:
+            return None, (None, (swaps, late))
+        numbered = [(self.index.numbers[id(function)], code) for function, code in swaps]
+        return None, (slots.packed(request, numbered, late), None)
+
+    def modest(self, request):
+        """Whether the files differ by a little."""
+        for path, data in request["files"].items():
+            if path in self.modules and path not in self.settings["preloaded"]:
+                text = self.source(path).text
+                new = data.encode("latin-1").decode("utf-8", "replace")
+                if len(new) - sum(swap.common(text, new)) > EDIT:
+                    return False
+        return True
+
+    def slot(self, place):
+        """In a slot's process: puts everything in place. Returns what slots._serve wants."""
+        config, settings = self.session.config, self.settings
+        landlock, folder = self.guards["landlock"], place.folder
+        rules = landlock.ruleset([folder] + settings["writable"])
+        confine.restrict_candidate(settings, self.guards, folder, None)
+        files = runs.private_capture(config)
+        runs.private_temporary(config, folder)
+        entered = self.direct.enter()
+        items.TEXTS.switch(False)
+        before = self.patterns.cached()
+
+        def run(put, payload):
+            request, numbered, late = marshal.loads(payload)
+            slots.limit_cpu(request["cpu_total"])
+            if not (entered and request["direct"]):
+                self.direct.leave()
+            swaps = [(self.index.all[number], code) for number, code in numbered]
+            self.judge(put, request, swaps, late, before=before)
+
+        def clean():
+            for fd in files:
+                os.ftruncate(fd, 0)
+                os.lseek(fd, 0, os.SEEK_SET)
+
+        return rules, run, clean
+
+    def body(self, request, put, place, known):
+        """The whole life of a child that is not a slot's. `known`: what `plan` would say."""
+        config, settings, folder = self.session.config, self.settings, place.folder
+        try:
+            swaps, late = known or self.plan(request)
         except swap.Invalid as invalid:
             return put(b"I", [type(invalid.error).__name__, str(invalid)])
         except swap.Inexact as reason:
@@ -100,15 +162,21 @@ class Collected:
         confine.restrict_candidate(settings, self.guards, folder, request["cpu_total"], opened)
         runs.private_capture(config)
         runs.private_temporary(config, folder)
+        self.judge(put, request, swaps, late, lines, audit, lambda: self.aftermath(folder, opened))
+
+    def judge(self, put, request, swaps, late, lines=None, audit=None, aftermath=dict, before=None):
+        """Runs the tests with the code exchanged. `before`: regular expressions known before."""
         try:
             swap.apply(swaps)
         except swap.Inexact as reason:
             return put(b"N", str(reason))
         if late:
             fresh.InMemory(late)
-        items = [self.items[nodeid] for nodeid in request["tests"]]
-        runs.run_items(items, self.plugin, put, request, lines, audit)
-        put(b"D", self.aftermath(folder, opened) if request["baseline"] else {})
+        chosen = [self.items[nodeid] for nodeid in request["tests"]]
+        if items.run_items(chosen, self.plugin, put, request, lines, audit, self.direct):
+            if before is not None and request["warm"]:
+                put.hold(b"W", self.patterns.seen(before))
+            put(b"D", aftermath())
 
     def plan(self, request):
         """(swaps, {absolute path: data} for files that a test imports later)."""

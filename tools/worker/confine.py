@@ -73,8 +73,8 @@ class Landlock:
             "landlock_add_rule",
         )
 
-    def restrict(self, writable):
-        """Confines this process for good. Raises GuardError."""
+    def ruleset(self, writable):
+        """A descriptor of the rules, for `enforce` in any number of processes. Raises GuardError."""
         attributes = struct.pack("=QQQ", self.rights, self.tcp, self.scoped)
         size = 8 if self.abi < 4 else 16 if self.abi < 6 else 24
         ruleset = check(
@@ -89,8 +89,22 @@ class Landlock:
                     self._allow(ruleset, opened)
                 finally:
                     os.close(opened[0])
-            no_new_privileges()
-            check(libc.syscall(SYS_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
+        except BaseException:
+            os.close(ruleset)
+            raise
+        return ruleset
+
+    @staticmethod
+    def enforce(ruleset):
+        """Confines this process for good. Raises GuardError."""
+        no_new_privileges()
+        check(libc.syscall(SYS_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
+
+    def restrict(self, writable):
+        """Confines this process for good. Raises GuardError."""
+        ruleset = self.ruleset(writable)
+        try:
+            self.enforce(ruleset)
         finally:
             os.close(ruleset)
 
@@ -128,7 +142,7 @@ def address_space():
 
 
 def set_limits(limits, cpu_seconds):
-    """Resource limits of a candidate; `cpu_seconds` is a coarse backstop for each process."""
+    """Resource limits of a candidate; `cpu_seconds` is a coarse backstop for each process, or None."""
 
     def bound(name, value):
         kind = getattr(resource, name, None)
@@ -142,12 +156,11 @@ def set_limits(limits, cpu_seconds):
         except (ValueError, OSError):
             pass
 
-    bound("RLIMIT_CORE", 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     bound("RLIMIT_AS", address_space() + limits["memory_bytes"])
     bound("RLIMIT_FSIZE", limits["file_bytes"])
     bound("RLIMIT_NOFILE", limits["open_files"])
-    bound("RLIMIT_CPU", int(cpu_seconds) + 1)
+    bound("RLIMIT_CPU", cpu_seconds and int(cpu_seconds) + 1)
     if os.getuid() != 0:
         bound("RLIMIT_NPROC", 4096)
 

@@ -8,6 +8,7 @@ import sys
 
 confine = sys.modules["_trm_worker_confine"]
 namespaces = sys.modules["_trm_worker_namespaces"]
+items = sys.modules["_trm_worker_items"]
 observe = sys.modules["_trm_worker_observe"]
 runs = sys.modules["_trm_worker_session"]
 swap = sys.modules["_trm_worker_swap"]
@@ -71,9 +72,9 @@ class Zygote:
     def __init__(self, settings, guards):
         self.settings, self.guards = settings, guards
 
-    def body(self, request, put, folder):
+    def body(self, request, put, place, _):
         """A child's whole life."""
-        root = self.settings["root"]
+        folder, root = place.folder, self.settings["root"]
         files = {
             os.path.join(root, path): text.encode("latin-1")
             for path, text in request["files"].items()
@@ -117,17 +118,19 @@ class Zygote:
             runs.quiet(session.config)
             runs.private_capture(session.config)
             runs.private_temporary(session.config, folder)
-            items, missing = select_items(session.items, request["tests"])
-            put(b"C", [missing, [item.nodeid for item in items]])
+            chosen, missing = select_items(session.items, request["tests"])
+            put(b"C", [missing, [item.nodeid for item in chosen]])
             if not (request["stop"] and (missing or plugin.errors)):
-                runs.run_items(items, plugin, put, request)
+                self.ended = items.run_items(chosen, plugin, put, request)
 
+        self.ended = True
         plugin = runs.Plugin(observe.Tree(self.settings["root"]), serve)
         args, _ = runs.arguments(self.settings, request["args"])
         runs.run_pytest(args, plugin)
         if plugin.errors:
             put(b"L", plugin.errors[:20])
-        put(b"D", {})
+        if self.ended:
+            put(b"D", {})
 
     def plain(self, request, put, folder):
         """Turns this child into a plain pytest process. Does not return."""

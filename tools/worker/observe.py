@@ -192,6 +192,11 @@ _WRITE_EVENTS = {
     "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate",
     "os.chmod", "os.chown", "os.utime", "shutil.rmtree", "shutil.move",
 }  # fmt: skip
+# Where these events have the folder that a relative path starts from.
+_FOLDER_AT = {
+    "os.mkdir": 2, "os.remove": 1, "os.rename": 2, "os.rmdir": 1, "os.link": 2, "os.symlink": 2,
+    "os.chmod": 2, "os.chown": 3, "os.utime": 3, "shutil.rmtree": 1,
+}  # fmt: skip
 _SPAWN_EVENTS = {"subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system"}
 
 
@@ -251,11 +256,23 @@ class Audit:
         elif event in _WRITE_EVENTS or event == "sqlite3.connect":
             path = arguments[0] if arguments else None
             if isinstance(path, (str, bytes)):
-                full = os.path.realpath(os.fsdecode(path))
+                full = os.path.realpath(os.path.join(_folder(event, arguments), os.fsdecode(path)))
                 if full.startswith(self.tree.root + os.sep):
                     self.writes.add(full)
         elif event in _SPAWN_EVENTS:
             self.spawns = True
+
+
+def _folder(event, arguments):
+    """The folder that the path of an event is relative to, "" for the working directory."""
+    at = _FOLDER_AT.get(event, len(arguments))
+    handle = arguments[at] if at < len(arguments) else None
+    if isinstance(handle, int) and handle >= 0:
+        try:
+            return os.readlink("/proc/self/fd/%d" % handle)
+        except OSError:
+            pass
+    return ""
 
 
 def _importing():

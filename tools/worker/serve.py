@@ -1,9 +1,10 @@
 """Frames and the server of the test worker: a forked child per request, watched and killed.
 
 Standard library only, Python >= 3.8. Frames: length (4 bytes), job (4 bytes), kind (1 byte), JSON.
-Kinds from a child: S start of a test, R result, F failure, N not exact, I invalid, C collected,
-L collection errors, O collection error as text, D done, X broken. From a server: H hello, E end of
-a job. To a server: Q request, J number of jobs, K kill a job.
+Kinds from a child: S start of a test, R result, F failure, W regular expressions compiled, N not
+exact, A ask again through pytest's protocol, I invalid, C collected, L collection errors, O
+collection error as text, D done, X broken. From a server: H hello, E end of a job. To a server: Q
+request, J number of jobs, K kill a job.
 """
 
 import json
@@ -19,13 +20,21 @@ confine = sys.modules["_trm_worker_confine"]
 namespaces = sys.modules["_trm_worker_namespaces"]
 
 HEADER = struct.Struct(">II")
-FINAL = (b"D", b"I", b"N", b"X")  # after one of these nothing more is expected of a child
+FINAL = (b"D", b"I", b"N", b"A", b"X")  # after one of these nothing more is expected of a child
+CUT = (signal.SIGPROF, signal.SIGXCPU)
 WATCH_MS = 200  # how often children are looked at that said nothing
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def frame(job, kind, data):
+    body = kind + _encode(data).encode("ascii")
+    return HEADER.pack(len(body), job) + body
+
+
 def write_frame(fd, job, kind, data):
-    body = kind + json.dumps(data, separators=(",", ":")).encode("ascii")
-    write_all(fd, HEADER.pack(len(body), job) + body)
+    write_all(fd, frame(job, kind, data))
 
 
 def write_all(fd, data):
@@ -63,34 +72,79 @@ class Put:
     """Writes the frames of one job."""
 
     def __init__(self, writer, number):
-        self.writer, self.number = writer, number
+        self.writer, self.number, self._held = writer, number, b""
 
     def __call__(self, kind, data):
-        write_frame(self.writer, self.number, kind, data)
+        held, self._held = self._held, b""
+        write_all(self.writer, held + frame(self.number, kind, data))
+
+    def hold(self, kind, data):
+        """Writes it together with the next frame: every write wakes the server."""
+        self._held += frame(self.number, kind, data)
+
+
+class Place:
+    """Where a candidate may write: a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        os.mkdir(folder, 0o700)
+
+    def empty(self):
+        """As it was made: what a candidate did to it is undone."""
+        if os.stat(self.folder).st_mode & 0o7777 != 0o700:
+            os.chmod(self.folder, 0o700)
+        for entry in os.listdir(self.folder):
+            remove(os.path.join(self.folder, entry))
+        if hasattr(os, "listxattr"):
+            for name in os.listxattr(self.folder):
+                if name.startswith("user."):
+                    os.removexattr(self.folder, name)
+
+    def remove(self):
+        remove(self.folder)
 
 
 class Job:
     """A running child."""
 
-    def __init__(self, number, pid, fd, folder, wall):
-        self.number, self.pid, self.fd, self.folder = number, pid, fd, folder
+    def __init__(self, number, pid, fd, place, wall, current, spent, slot=None):
+        """`current`: the test it begins with; `spent`: CPU seconds of the server so far."""
+        self.number, self.pid, self.fd, self.place, self.slot = number, pid, fd, place, slot
         self.frames = Frames(fd)
-        self.deadline = time.monotonic() + wall
-        self.current, self.timed_out, self.done = None, False, False
         self.began = time.monotonic()
+        self.deadline = self.began + wall
+        self.current, self.timed_out, self.done, self.spent = current, False, False, spent
+        self.teaches = False  # it runs the code as it is
+
+    def ended(self):
+        """Whether the child has ended (it stays to be waited for)."""
+        try:
+            if self.slot is None:
+                options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+                return os.waitid(os.P_PID, self.pid, options) is not None
+            with open("/proc/%d/stat" % self.pid, "rb") as handle:
+                return handle.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+        except (OSError, AttributeError):
+            return False
 
 
 class Server:
     """Runs requests in forked children, `jobs` at once, until its input closes."""
 
-    def __init__(self, fd_in, fd_out, settings, body, keep=(), prepare=None):
-        """`body(request, put, folder)` runs in the child, `prepare(request)` before the fork.
+    def __init__(self, fd_in, fd_out, settings, body, keep=(), prepare=None, new_slot=None,
+                 learn=None):  # fmt: skip
+        """`body(request, put, place, known)` runs in the child.
 
-        `keep`: children that are not jobs.
+        `prepare(request)` runs before the fork. Its answer is (kind, data) that is final, so that no
+        child is needed; or (None, (payload, None)) for a child of a slot; or (None, (None, known)).
+        `new_slot(place, others)` makes a slot; `learn(data)` takes what a W frame has, and tells
+        whether slots must be made anew for it. `keep`: children that are not jobs.
         """
         self.inp, self.out, self.settings = Frames(fd_in), fd_out, settings
-        self.body, self.keep, self.prepare = body, set(keep), prepare
-        self.queue, self.jobs = [], {}
+        self.body, self.keep, self.prepare, self.new_slot = body, set(keep), prepare, new_slot
+        self.queue, self.jobs, self.slots, self.numbers = [], {}, [], 0
+        self.learn, self.age = learn, 0  # slots that are older than `age` are not used again
         self.poll = select.poll()
         self.poll.register(fd_in, select.POLLIN)
 
@@ -116,7 +170,7 @@ class Server:
                 if now >= job.deadline:
                     job.timed_out = True
                     self.finish(job)
-                elif now - job.began > WATCH_MS / 1000 and ended(job.pid):
+                elif now - job.began > WATCH_MS / 1000 and job.ended():
                     # Something it forked still holds the pipe: read what came, wait no longer.
                     self.relay(job, last=True)
 
@@ -135,22 +189,68 @@ class Server:
         return still_open
 
     def start(self, number, request):
+        spent, payload, known = time.process_time(), None, None
         if self.prepare is not None:
-            self.prepare(request)
-        folder = os.path.join(self.settings["scratch"], "c%d" % number)
-        os.mkdir(folder, 0o700)
+            kind, data = self.prepare(request)
+            if kind is not None:
+                answer = frame(number, kind, data)
+                return self.report(number, answer, time.process_time() - spent)
+            payload, known = data
+        slot = None if payload is None else self.slot()  # before there is a pipe to inherit
+        place = self.new_place() if slot is None else slot.place
         reader, writer = os.pipe()
+        try:
+            if slot is not None:
+                pid = slot.start(number, payload, writer)
+        except EOFError:  # it was killed, by the kernel for memory or by somebody else
+            slot.close()
+            slot, place, known = None, self.new_place(), None
+        if slot is None:
+            pid = self.fork(number, request, place, known, reader, writer)
+        os.close(writer)
+        wall, current = request["setup_wall"], None
+        if request["first"]:  # the child does not tell that it begins
+            current, extra = request["first"]
+            wall += extra
+        spent = time.process_time() - spent
+        job = Job(number, pid, reader, place, wall, current, spent, slot)
+        job.teaches = request["warm"]
+        self.jobs[reader] = job
+        self.poll.register(reader, select.POLLIN)
+
+    def slot(self):
+        if self.slots:
+            return self.slots.pop()
+        slot = self.new_slot(self.new_place(), self.fds())
+        slot.age = self.age
+        return slot
+
+    def taught(self, raw):
+        """Slots are to know what a run of the code as it is has shown."""
+        if self.learn is not None and self.learn(json.loads(raw)):
+            self.age += 1
+            for slot in self.slots:
+                slot.close()
+            self.slots = []
+
+    def fds(self):
+        """Descriptors that are no child's business."""
+        slots = self.slots + [job.slot for job in self.jobs.values() if job.slot is not None]
+        channels = [slot.channel.fileno() for slot in slots]
+        return [self.inp.fd, self.out] + list(self.jobs) + channels
+
+    def fork(self, number, request, place, known, reader, writer):
+        """A child that runs the request from its start; returns its process id."""
         pid = os.fork()
         if pid == 0:
             code = 70
             try:
                 os.setpgid(0, 0)
-                os.close(reader)
-                for fd in [self.inp.fd, self.out] + list(self.jobs):
+                for fd in [reader] + self.fds():
                     os.close(fd)
                 if namespaces.LINUX:
                     namespaces.die_with_parent()
-                self.body(request, Put(writer, number), folder)
+                self.body(request, Put(writer, number), place, known)
                 code = 0
             except BaseException:
                 import traceback
@@ -165,9 +265,12 @@ class Server:
             os.setpgid(pid, pid)
         except OSError:
             pass
-        os.close(writer)
-        self.jobs[reader] = Job(number, pid, reader, folder, request["setup_wall"])
-        self.poll.register(reader, select.POLLIN)
+        return pid
+
+    def new_place(self):
+        self.numbers += 1
+        name = "c%d-%d" % (os.getpid(), self.numbers)  # the other server has places there too
+        return Place(os.path.join(self.settings["scratch"], name))
 
     def relay(self, job, last=False):
         try:
@@ -181,50 +284,68 @@ class Server:
             if kind == b"S":
                 job.current, wall = json.loads(raw)
                 job.deadline = time.monotonic() + wall
+            elif kind == b"W":
+                if job.teaches:
+                    self.taught(raw)
             else:
                 if kind == b"R":
                     job.current = None
                 elif kind in FINAL:
                     job.done = True
                 out.append(HEADER.pack(len(raw) + 1, job.number) + kind + raw)
-        if out:
-            write_all(self.out, b"".join(out))
         if not still_open or job.done or last:
-            self.finish(job)
+            self.finish(job, b"".join(out))
+        elif out:
+            write_all(self.out, b"".join(out))
 
-    def finish(self, job):
-        """Kills the child's group and what it left, reports how it ended."""
-        try:
-            os.killpg(job.pid, signal.SIGKILL)
-        except OSError:
-            pass
-        status, usage = 0, None
-        try:
-            # A child that closed its pipe and goes on is killed above; so this does not block.
-            _, status, usage = os.wait4(job.pid, 0)
-        except OSError:
-            pass
+    def finish(self, job, out=b""):
+        """Kills the child's group and what it left, writes `out` and how it ended."""
+        began, status, used = time.process_time(), 0, 0.0
         self.poll.unregister(job.fd)
         os.close(job.fd)
         del self.jobs[job.fd]
-        self.sweep()
-        remove(job.folder)
-        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) and not job.done else 0
-        write_frame(
-            self.out,
-            job.number,
-            b"E",
-            {
-                "current": job.current,
-                "timeout": job.timed_out or number in (signal.SIGPROF, signal.SIGXCPU),
-                "signal": number,
-                "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
-                "cpu": usage.ru_utime + usage.ru_stime if usage else 0.0,
-            },
-        )
+        if job.slot is None:
+            try:
+                os.killpg(job.pid, signal.SIGKILL)
+            except OSError:
+                pass
+            try:
+                # A child that closed its pipe and goes on is killed above; so this does not block.
+                _, status, usage = os.wait4(job.pid, 0)
+                used = usage.ru_utime + usage.ru_stime
+            except OSError:
+                pass
+            self.sweep()
+            job.place.remove()
+        else:
+            try:
+                status, used = job.slot.reap()
+                if job.slot.age == self.age:
+                    self.slots.append(job.slot)
+                else:
+                    job.slot.close()
+            except EOFError:
+                status = signal.SIGKILL
+                job.slot.close()
+                self.sweep()
+        spent = job.spent + used + time.process_time() - began
+        self.report(job.number, out, spent, job, status)
+
+    def report(self, number, out, spent, job=None, status=0):
+        """Writes `out` and the end of a job: its CPU seconds include the server's own for it."""
+        signalled = os.WTERMSIG(status) if os.WIFSIGNALED(status) and not job.done else 0
+        end = {
+            "current": job and job.current,
+            "timeout": bool(job and job.timed_out) or signalled in CUT,
+            "signal": signalled,
+            "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+            "cpu": spent,
+        }
+        write_all(self.out, out + frame(number, b"E", end))
 
     def sweep(self):
-        mine = {job.pid for job in self.jobs.values()} | self.keep
+        slots = self.slots + [job.slot for job in self.jobs.values() if job.slot is not None]
+        mine = {job.pid for job in self.jobs.values()} | {slot.pid for slot in slots} | self.keep
         if not mine:
             try:
                 os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -235,22 +356,21 @@ class Server:
         confine.kill_strays(mine)
 
 
-def ended(pid):
-    """Whether a child has ended (it stays to be waited for)."""
+def remove(path):
+    """Removes a folder or file that a candidate had, whatever modes it set."""
     try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except (OSError, AttributeError):
-        return False
-
-
-def remove(folder):
-    try:
-        os.rmdir(folder)
+        if os.path.islink(path) or not os.path.isdir(path):
+            return os.unlink(path)
+        return os.rmdir(path)
     except OSError:
-        try:
-            for base, names, _ in os.walk(folder):
-                for name in names:
-                    os.chmod(os.path.join(base, name), 0o700)
-        except OSError:
-            pass
-        shutil.rmtree(folder, ignore_errors=True)
+        pass
+    try:
+        os.chmod(path, 0o700)
+        for base, names, _ in os.walk(path):
+            for name in names:
+                inner = os.path.join(base, name)
+                if not os.path.islink(inner):
+                    os.chmod(inner, 0o700)
+    except OSError:
+        pass
+    shutil.rmtree(path, ignore_errors=True)

@@ -5,12 +5,8 @@ goes through `put(kind, data)`.
 """
 
 import os
-import signal
 import sys
-import time
 
-import _pytest.assertion.util
-import _pytest.nodes
 import pytest
 
 failures = sys.modules["_trm_worker_failures"]
@@ -44,6 +40,10 @@ def arguments(settings, args=None):
     return list(settings["args"] if args is None else args) + extra, notes
 
 
+class Enough(BaseException):
+    """The verdict is known and the process ends: nothing need be torn down."""
+
+
 class Plugin:
     """Collects, records reports, and hands the session to `serve(session)` instead of the loop."""
 
@@ -51,7 +51,7 @@ class Plugin:
         self.tree, self.serve = tree, serve
         self.errors, self.notes = [], []
         self.reports, self.error, self.compared = [], None, None
-        self.want_compare = True
+        self.want_compare, self.no_teardown, self.raised = True, False, None
         self.positional, self.rootdir, self.configfile = None, "", None
 
     @pytest.hookimpl(hookwrapper=True)
@@ -94,6 +94,8 @@ class Plugin:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item, call):
         outcome = yield
+        if call.excinfo is not None and self.raised is None:
+            self.raised = call.excinfo.value
         if call.excinfo is not None and self.error is None:
             report = outcome.get_result()
             if report.failed:
@@ -101,6 +103,8 @@ class Plugin:
 
     def pytest_runtest_logreport(self, report):
         self.reports.append((report.when, report.outcome, hasattr(report, "wasxfail")))
+        if self.no_teardown and report.failed and type(report) is pytest.TestReport:
+            raise Enough
 
     def pytest_assertrepr_compare(self, config, op, left, right):
         if self.want_compare:
@@ -192,22 +196,12 @@ def quiet(config):
             pass
 
 
-_full_compare = _pytest.assertion.util.assertrepr_compare
-_full_failure = _pytest.nodes.Node._repr_failure_py
-
-
-def format_failures(on):
-    """Whether pytest formats what nobody may read: comparison texts and tracebacks."""
-    if on:
-        _pytest.assertion.util.assertrepr_compare = _full_compare
-    else:
-        _pytest.assertion.util.assertrepr_compare = lambda *args, **names: []
-    # The traceback text is never used: failures are described from the exception itself.
-    _pytest.nodes.Node._repr_failure_py = lambda self, excinfo, style=None: "not formatted"
-
-
 def private_capture(config):
-    """Gives this process its own capture files in place of those shared through fork."""
+    """Gives this process its own capture files in place of those shared through fork.
+
+    Returns their descriptors.
+    """
+    files = []
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
@@ -226,9 +220,11 @@ def private_capture(config):
             handle = tempfile.TemporaryFile()
             fresh = os.dup(handle.fileno())
         os.dup2(fresh, shared.fileno())
+        files.append(shared.fileno())
         os.close(fresh)
         os.dup2(null, saved)
     os.close(null)
+    return files
 
 
 def private_temporary(config, folder):
@@ -245,80 +241,6 @@ def private_temporary(config, folder):
         # Made by pytest at first use, which most tests never come to.
         factory._given_basetemp = Path(folder) / "pytest"
         factory._basetemp = None
-
-
-BLOCKED_ERRNO = {1, 13, 30}  # EPERM, EACCES, EROFS
-
-
-def _blocked(error):
-    """Whether an exception (or one it came from) is a refusal by a guard."""
-    for _ in range(8):
-        if error is None:
-            return False
-        if isinstance(error, OSError) and error.errno in BLOCKED_ERRNO:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def run_items(items, plugin, put, request, lines=None, audit=None):
-    """Runs `items` in order through pytest's own protocol and reports each.
-
-    Frames: S start [nodeid, wall limit], P lines so far, R result, F failure. `request`: stop (at the first that
-    does not pass), want_failure, limits {nodeid: [cpu, wall]}. Stops where pytest would.
-    """
-    limits, default = request["limits"], request["limit"]
-    stop, want = request["stop"], request["want_failure"]
-    format_failures(want)
-    plugin.want_compare = want
-    for place, item in enumerate(items):
-        following = items[place + 1] if place + 1 < len(items) else None
-        cpu_limit, wall_limit = limits.get(item.nodeid, default)
-        plugin.reports, plugin.error, plugin.compared = [], None, None
-        put(b"S", [item.nodeid, wall_limit])
-        extra = {}
-        if audit is not None:
-            audit.begin()
-        if lines is not None:
-            lines.begin()
-            # A test that will be cut tells its lines before: half its time is half-way into any hang.
-            signal.signal(signal.SIGVTALRM, lambda *_: put(b"P", lines.so_far()))
-            signal.setitimer(signal.ITIMER_VIRTUAL, cpu_limit / 2)
-        wall, cpu = time.perf_counter(), time.process_time()
-        # Default action, not a Python handler: it also cuts a loop inside C.
-        signal.setitimer(signal.ITIMER_PROF, cpu_limit)
-        try:
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-        except pytest.exit.Exception as error:
-            plugin.reports.append(("call", "failed", False))
-            plugin.error = error, error.__traceback__
-            stop = True
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        if lines is not None:
-            extra["lines"] = lines.end()
-        if audit is not None:
-            audit.end()
-            extra["reads"], extra["spawns"] = sorted(audit.reads), audit.spawns
-            extra["writes"] = sorted(audit.writes)[:20]
-        outcome, kind, message = plugin.outcome(), None, None
-        error = plugin.error
-        if error is not None and outcome in ("failed", "error"):
-            kind, message = failures.describe(error[0])
-            extra["blocked"] = _blocked(error[0])
-        put(b"R", [item.nodeid, outcome, cpu, wall, kind, message, extra])
-        if want and error is not None and outcome in ("failed", "error"):
-            path = plugin.tree.relative(str(getattr(item, "path", None) or item.fspath))
-            account = failures.failure(
-                item.nodeid, error[0], error[1], plugin.tree, path, plugin.compared
-            )
-            put(b"F", account)
-        plugin.error = error = None
-        if stop and outcome in ("failed", "error"):
-            return
-        if item.session.shouldstop and isinstance(item.session.shouldstop, str) and stop:
-            return
 
 
 def described_items(session):

@@ -9,6 +9,7 @@ Anything else raises Inexact, and the caller imports the file anew.
 """
 
 import ast
+import bisect
 import gc
 import inspect
 import types
@@ -118,11 +119,12 @@ class Index:
         """`ran`: code objects that were executed so far."""
         self.ran = set(ran)
         self.suspended = set()  # code of live generators and coroutines
-        self.functions = {}
+        self.functions, self.all = {}, []
         for thing in gc.get_objects():
             kind = type(thing)
             if kind is types.FunctionType:
                 self.functions.setdefault(thing.__code__, []).append(thing)
+                self.all.append(thing)
             elif kind is types.GeneratorType:
                 self.suspended.add(thing.gi_code)
             elif kind is types.CoroutineType:
@@ -130,6 +132,8 @@ class Index:
             elif kind is types.AsyncGeneratorType:
                 self.suspended.add(thing.ag_code)
         self.ran |= self.suspended
+        # The same in every fork of this process.
+        self.numbers = {id(function): number for number, function in enumerate(self.all)}
 
 
 def _imported(tree):
@@ -144,6 +148,56 @@ def _imported(tree):
         elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             rest.extend(ast.iter_child_nodes(node))
     return names
+
+
+def common(old, new):
+    """(signs that two texts share at the start, and then at the end); they do not overlap."""
+    shorter = min(len(old), len(new))
+    low, high = 0, shorter
+    while low < high:  # slices compare much faster than a loop of ours
+        middle = (low + high + 1) // 2
+        if old[low:middle] == new[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    head, low, high = low, 0, shorter - low
+    while low < high:
+        middle = (low + high + 1) // 2
+        if old[len(old) - middle : len(old) - low] == new[len(new) - middle : len(new) - low]:
+            low = middle
+        else:
+            high = middle - 1
+    return head, low
+
+
+class Block:
+    """Lines of a file that are compiled alone: a top-level def or class, or one method of a class.
+
+    `first`, `last`: lines, 1-based, with decorators; `header`: the line that stands for the class
+    around a method; `inner`: the methods of a class.
+    """
+
+    def __init__(self, first, last, header=""):
+        self.first, self.last, self.header, self.inner = first, last, header, []
+        self.code, self.as_inside = None, not header
+
+    def holds(self, first, last):
+        """Whether the changed lines are in it (last < first: lines were added before `first`)."""
+        return self.first <= first and max(last, first - 1) <= self.last
+
+
+def _cut(nodes, header=""):
+    """Blocks of the defs and classes among `nodes`."""
+    found = []
+    for node in nodes:
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef) + (() if header else (ast.ClassDef,))
+        if isinstance(node, kinds):
+            first = min([node.lineno] + [each.lineno for each in node.decorator_list])
+            block = Block(first, node.end_lineno, header)
+            if isinstance(node, ast.ClassDef) and not getattr(node, "type_params", None):
+                block.inner = _cut(node.body, "class %s:" % node.name)
+            found.append(block)
+    return found
 
 
 class Source:
@@ -164,53 +218,66 @@ class Source:
             whole = compile(self.text, path, "exec", dont_inherit=True)
         self.flags = whole.co_flags & _FUTURES
         self.lines = self.text.split("\n")
-        # (first, last) line, 1-based, of each top-level def or class, with its decorators.
-        self.blocks = []
-        for node in tree.body:
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                first = min([node.lineno] + [each.lineno for each in node.decorator_list])
-                last = getattr(node, "end_lineno", None)
-                self.blocks.append((first, last))
-        self._compiled = {}
+        self.blocks = _cut(tree.body)
+        self.starts, at = [], 0  # where each line starts
+        for line in self.lines:
+            self.starts.append(at)
+            at += len(line) + 1
         # CPython (3.12+) compiles calls on names that the module imports differently: a block is
         # compiled with such imports behind it.
         names = sorted(_imported(tree))
         self.imports = "\nimport " + ", ".join("sys as " + name for name in names) if names else ""
 
+    def alone(self, block, text):
+        """The lines `text` of a block as a file of their own, positioned as in the whole file."""
+        if block.header:
+            return "\n" * (block.first - 2) + block.header + "\n" + text + self.imports
+        return "\n" * (block.first - 1) + text + self.imports
+
     def block_code(self, block):
-        """Code of the top-level statement at `block`, positioned as in the file."""
-        if block not in self._compiled:
+        """The compiled block of the file as it was imported."""
+        if block.code is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                text = "\n" * (block[0] - 1) + "\n".join(self.lines[block[0] - 1 : block[1]])
-                text += self.imports
-                code = compile(text, self.path, "exec", flags=self.flags, dont_inherit=True)
-            self._compiled[block] = code
-        return self._compiled[block]
+                text = self.alone(block, "\n".join(self.lines[block.first - 1 : block.last]))
+                block.code = compile(text, self.path, "exec", flags=self.flags, dont_inherit=True)
+        return block.code
+
+    def _method(self, outer, first, last):
+        """The method in a class that holds the changed lines, if it compiles alone as it does there."""
+        for block in outer.inner:
+            if block.first < first and block.holds(first, last):
+                if not block.as_inside:
+                    whole = _all_code(self.block_code(outer), [])
+                    alone = _all_code(self.block_code(block), [])
+                    alone = [code for code in alone if code.co_flags & _OPTIMIZED == _OPTIMIZED]
+                    if not alone or any(code not in whole for code in alone):
+                        return None
+                    block.as_inside = True
+                return block
+        return None
 
     def changed_block(self, text):
-        """((first, last), new text of it) for the one top-level def or class that differs.
+        """(block, new text of it as a file of its own) for the one block that differs.
 
         None where the text is the same. Raises Inexact where more than one block differs or
         something outside a block.
         """
-        new = text.split("\n")
-        old = self.lines
-        shorter = min(len(old), len(new))
-        head = 0
-        while head < shorter and old[head] == new[head]:
-            head += 1
-        if head == len(old) == len(new):
+        if text == self.text:
             return None
-        tail = 0
-        while tail < shorter - head and old[-1 - tail] == new[-1 - tail]:
-            tail += 1
-        first, last = head + 1, len(old) - tail  # the changed old lines; an insertion: last < first
+        head, tail = common(self.text, text)
+        end, new_end = len(self.text) - tail, len(text) - tail
+        first = bisect.bisect_right(self.starts, head)
+        last = bisect.bisect_right(self.starts, end)  # the changed old lines
+        if self.starts[last - 1] == end and text[new_end - 1 : new_end] in ("", "\n"):
+            last -= 1
         for block in self.blocks:
-            if block[0] <= first and max(last, first - 1) <= block[1] and first <= block[1] + 1:
-                end = block[1] + len(new) - len(old)
-                text = "\n" * (block[0] - 1) + "\n".join(new[block[0] - 1 : end])
-                return block, text + self.imports
+            if block.holds(first, last):
+                block = self._method(block, first, last) or block
+                begin = self.starts[block.first - 1]
+                after = self.starts[block.last - 1] + len(self.lines[block.last - 1])
+                inner = text[begin : len(text) - (len(self.text) - after)]
+                return block, self.alone(block, inner)
         raise Inexact("module-level code changed")
 
 
@@ -301,10 +368,8 @@ def plan(source, data, index, tree):
 
 def apply(swaps):
     """Exchanges the code. Raises Inexact where CPython refuses."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        try:
-            for function, code in swaps:
-                function.__code__ = code
-        except (ValueError, DeprecationWarning) as error:
-            raise Inexact(str(error))
+    try:
+        for function, code in swaps:
+            function.__code__ = code  # it would only warn of another kind of code: see _signature
+    except ValueError as error:
+        raise Inexact(str(error))

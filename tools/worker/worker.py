@@ -102,9 +102,11 @@ def main():
     guards = enter(settings, namespaces, confine)
     try:
         become_pytest(settings)
-        for name in ("observe", "failures", "swap"):
+        for name in ("observe", "failures", "swap", "direct"):
             sibling(name)
         session = sibling("session")
+        sibling("items")
+        sibling("slots")
     except ImportError as error:
         serve.write_frame(fds[1], 0, b"X", {"error": "no-pytest", "message": str(error)})
         return 3
