@@ -87,9 +87,9 @@ class Collected:
         not known.
         """
         request["direct"] = [test for test in request["direct"] if test in self.direct.entries]
-        if not self.modest(request):
-            return None, (None, None)
         try:
+            if not self.modest(request):
+                return None, (None, None)
             swaps, late = self.plan(request)
         except swap.Invalid as invalid:
             return b"I", [type(invalid.error).__name__, str(invalid)]
