@@ -7,7 +7,6 @@ files: changed code is exchanged in memory, or mounted over the old file in the 
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import time
@@ -15,9 +14,11 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tools.baseline import Baseline, ends, prove
 from tools.dispatch import Dispatcher
+from tools.records import Records
 from tools.spectrum import Spectrum
-from tools.tasks import Answer, Task
+from tools.tasks import Task
 from tools.verdicts import (
     WORKER_LIMITS,
     CollectionError,
@@ -38,11 +39,8 @@ __all__ = [
 
 Key = TypeVar("Key", bound=Hashable)
 Files = Mapping[str, bytes]
-_UNTIL_PROOF = (
-    3  # candidates that tests judge through pytest's protocol before the direct path is tried
-)
-_QUICK = 2.0  # CPU seconds a test at first; what needs more is asked again
-REPEATED = 50  # failing tests that are run a second time after the baseline
+UNTIL_PROOF = 3  # candidates judged through pytest's protocol before the direct path is tried
+HELD = 30  # candidates cut in one test before it is settled whether that is just slow
 
 
 class Runner:
@@ -80,12 +78,7 @@ class Runner:
             self.root, self.python, self.pytest_args, settings, self.limits.setup_seconds
         )
         self._baseline: SuiteRun | None = None
-        self._own: dict[str, TestResult] = {}
-        self._extras: dict[str, dict[str, Any]] = {}
-        self._late: list[str] = []
-        self._wrote = False  # something wrote into the project, and it is not known which test
-        self._asked: set[str] = set()  # tests for which the direct path was tried
-        self._direct: set[str] = set()  # those where it gave what the protocol gave
+        self._records = Records(self.limits)
 
     def __enter__(self) -> Runner:
         self._dispatch.start()
@@ -129,106 +122,14 @@ class Runner:
         run = self._new_run(
             results=[], failures=[], collection_errors=errors, notes=list(session["notes"])
         )
-        places = {nodeid: (path, line) for nodeid, path, line in session["items"] or []}
-        bound = self.limits.baseline_seconds
-        quick = min(_QUICK, bound)
-        self._trace(run, list(places), quick, places, spectrum, progress)
-        slow = [each.nodeid for each in run.results if each.outcome is Outcome.TIMEOUT]
-        # A slow test or a hang? One is given all its time; only if that helps, the others are too.
-        for tests in (slow[:1], slow[1:]) if bound > quick else ():
-            run.results = [each for each in run.results if each.nodeid not in set(tests)]
-            self._trace(run, tests, bound, places, spectrum, None)
-            if any(each.outcome is Outcome.TIMEOUT for each in run.results if each.nodeid in tests):
-                break
-        order = {nodeid: index for index, nodeid in enumerate(places)}
-        run.results.sort(key=lambda each: order.get(each.nodeid, len(order)))
-        run.spectrum.failed = set(run.failing)
-        self._own = {result.nodeid: result for result in run.results}
+        Baseline(self._dispatch, self._records, run, spectrum).run(progress)
         self._baseline = run
-        self._again(run)
         if session.get("threads"):
             run.notes.append("threads run after collection: candidates are imported anew")
-        if self._wrote or any(extra.get("writes") for extra in self._extras.values()):
+        if self._records.writes:
             run.notes.append("the tests write into the project: each candidate gets its own view")
         run.seconds = time.perf_counter() - began
         return run
-
-    def _trace(
-        self, run: SuiteRun, rest: list[str], bound: float, places: dict[str, Any], spectrum: bool,
-        progress: Callable[[int, int], None] | None,
-    ) -> None:  # fmt: skip
-        """Run the tests `rest` with `bound` CPU seconds each, anew after each that hangs or ends its process."""
-        while rest:
-            options = self._options(rest, stop=False, want_failure=True)
-            options.update(
-                baseline=True, spectrum=spectrum, limits={}, limit=[bound, 3 * bound],
-                cpu_total=bound * (len(rest) + 1), writes=False,
-            )  # fmt: skip
-            task = Task(None, {}, rest, options)
-            before = len(run.results)
-
-            def count(task: Task = task, before: int = before) -> None:
-                if progress is not None:
-                    progress(before + len(task.answer.results), len(places))
-
-            for _ in self._dispatch.drive(iter([task]), 1, count):
-                pass
-            self._take_baseline(run, task, places)
-            seen = {result.nodeid for result in task.answer.results}
-            rest = [nodeid for nodeid in rest if nodeid not in seen]
-            if task.answer.done is not None or not seen:
-                break
-            if run.results and run.results[-1].outcome is Outcome.TIMEOUT:
-                # one hang is seldom alone: the next ones are cut sooner
-                passed = [each.seconds for each in run.results if each.outcome is Outcome.PASSED]
-                bound = min(bound, max(0.5, 20 * max(passed, default=0.0)))
-
-    def _take_baseline(self, run: SuiteRun, task: Task, places: dict[str, Any]) -> None:
-        answer = task.answer
-        current = (answer.end or {}).get("current")
-        if answer.broken or answer.end is None:
-            raise RunnerError("the test worker failed: " + answer.broken.strip().split("\n")[-1])
-        if current is not None and answer.done is None:
-            outcome = Outcome.TIMEOUT if answer.end["timeout"] else Outcome.CRASHED
-            answer.results.append(
-                TestResult(current, outcome, answer.end["cpu"], message=answer.ending())
-            )
-            answer.extras.append({"cut": True, "lines": answer.partial})
-        for result, extra in zip(answer.results, answer.extras, strict=True):
-            path, line = places.get(result.nodeid, ("", None))
-            run.results.append(dataclasses.replace(result, path=path, line=line))
-            run.spectrum.lines[result.nodeid] = extra.pop("lines", {})
-            run.spectrum.complete = run.spectrum.complete and not extra.get("cut")
-            self._extras[result.nodeid] = extra
-        run.failures += answer.failures
-        if answer.done is not None:
-            self._late = answer.done.get("late", [])
-            seen = any(extra.get("writes") for extra in self._extras.values())
-            hidden = any(extra.get("spawns") for extra in self._extras.values()) or not seen
-            self._wrote = self._wrote or (answer.done.get("wrote", False) and hidden)
-
-    def _again(self, run: SuiteRun) -> None:
-        """Runs the failing tests a second time, untraced: their own time, and flaky ones."""
-        ended = (Outcome.FAILED, Outcome.ERROR, Outcome.BLOCKED)
-        failing = [each.nodeid for each in run.results if each.outcome in ended][:REPEATED]
-        if not failing:
-            return
-        for result in self._as_is(failing).results:
-            if result.outcome is Outcome.PASSED:
-                run.flaky.append(result.nodeid)
-            elif result.nodeid in self._own:
-                self._own[result.nodeid] = result
-        if run.flaky:
-            run.notes.append("failed, then passed with the same code: " + ", ".join(run.flaky))
-
-    def _as_is(self, tests: Sequence[str], **more: Any) -> Answer:
-        """Runs tests with the code as it is; what they compile is compiled once from then on."""
-        options = self._options(tests, stop=False, want_failure=False)
-        options.update(warm=True, **more)
-        task = Task(None, {}, tests, options)
-        for _ in self._dispatch.drive(iter([task]), self._dispatch.settings["jobs"]):
-            pass
-        return task.answer
 
     # ------------------------------------------------------------ candidates
 
@@ -269,71 +170,59 @@ class Runner:
         ends those that are running.
         """
 
+        records, held = self._records, []
+
+        def options() -> dict[str, Any]:
+            return records.options(tests, stop_at_first, want_failure, limit_seconds)
+
         def tasks() -> Iterator[Task]:
-            options = self._options(tests, stop_at_first, want_failure, limit_seconds)
+            request, changes = options(), records.changes
             for count, (key, files) in enumerate(candidates):
-                if count == _UNTIL_PROOF and not want_failure and self._prove(tests):
-                    options = self._options(tests, stop_at_first, want_failure, limit_seconds)
-                yield Task(key, files, tests, dict(options))
+                if count == UNTIL_PROOF and not want_failure:
+                    prove(self._dispatch, records, tests)
+                if changes != records.changes:
+                    request, changes = options(), records.changes
+                doubted = records.open if limit_seconds is None else ()
+                yield Task(key, files, tests, dict(request), doubted=frozenset(doubted))
 
         for task in self._dispatch.drive(tasks(), jobs or self.jobs):
-            yield task.key, task.verdict(self._own)
+            verdict = task.verdict(records.own)
+            if verdict.outcome is Outcome.TIMEOUT and verdict.failing_test in task.doubted:
+                held.append(task)
+                known = verdict.failing_test not in records.open
+                if known or len(held) >= HELD or records.repairs(verdict.results):
+                    yield from self._settle(held, options)
+                    held = []
+            else:
+                yield task.key, verdict
+        if held:
+            yield from self._settle(held, options)
 
-    def _prove(self, tests: Sequence[str]) -> bool:
-        """Tries the direct path with the code as it is. True where `self._direct` has grown.
+    def _settle(
+        self, held: Sequence[Task], options: Callable[[], dict[str, Any]]
+    ) -> Iterator[tuple[Any, Verdict]]:
+        """Verdicts on candidates that were cut in a test which may only be slow.
 
-        It is taken for tests that end as they did in the baseline, with the same exception.
+        Unless it was before, the test is now given all its time with the code as it is. Where it ends
+        in that, the candidates are judged anew.
         """
-        ended = (Outcome.PASSED, Outcome.FAILED)
-        own = {test: self._own[test] for test in tests if test in self._own}
-        fresh = [t for t in own if own[t].outcome in ended and t not in self._asked]
-        if not fresh:
-            return False
-        self._asked.update(fresh)
-        before = len(self._direct)
-        answer = self._as_is(fresh, direct=fresh, proof=True)
-        for result, extra in zip(answer.results, answer.extras, strict=True):
-            was = own[result.nodeid]
-            if extra.get("direct") == was.outcome and result.exception == was.exception:
-                self._direct.add(result.nodeid)
-        return len(self._direct) > before
-
-    def _options(
-        self, tests: Sequence[str], stop: bool, want_failure: bool, seconds: float | None = None
-    ) -> dict[str, Any]:
-        """The request as the worker reads it, but for the files."""
-        limits = {test: self._limit(test, seconds) for test in tests if test in self._own}
-        default = self._limit(None, seconds)
-        total = sum(cpu for cpu, _ in limits.values()) + default[0] * (len(tests) + 1)
-        extras = [self._extras.get(test, {}) for test in tests]
-        return {
-            "tests": list(tests), "stop": stop, "want_failure": want_failure, "limits": limits,
-            "limit": default, "setup_wall": self.limits.setup_seconds, "baseline": False,
-            "spectrum": False, "late": self._late,
-            "writes": self._wrote or any(extra.get("writes") for extra in extras),
-            "spawns": any(extra.get("spawns") for extra in extras),
-            "reads": sorted({path for extra in extras for path in extra.get("reads", ())}),
-            "cpu_total": total + self.limits.setup_seconds, "args": [], "plain": False,
-            "shadow": "", "texts": False, "proof": False, "warm": False,
-            "direct": [] if want_failure else [test for test in tests if test in self._direct],
-        }  # fmt: skip
-
-    def _limit(self, test: str | None, seconds: float | None) -> list[float]:
-        """[CPU, wall] seconds for a test."""
-        bounds, own = self.limits, self._own.get(test or "")
-        if own is None or own.outcome in (Outcome.TIMEOUT, Outcome.CRASHED):
-            # Its own time is not known: the slowest passing test is the best guess.
-            passed = [each for each in self._own.values() if each.outcome is Outcome.PASSED]
-            slow = max((each.seconds for each in passed), default=0.1)
-            wait = max((each.wall for each in passed), default=0.1)
-            cpu, wall = max(0.3, bounds.factor * slow), max(2.0, bounds.factor * wait)
-        else:
-            cpu = max(bounds.cpu_floor, bounds.factor * own.seconds)
-            wall = max(bounds.wall_floor, bounds.factor * own.wall)
-        if seconds is not None:
-            wall = max(wall * seconds / cpu, bounds.wall_floor, 2 * seconds)
-            cpu = seconds
-        return [cpu, wall]
+        records = self._records
+        verdicts = [(task, task.verdict(records.own)) for task in held]
+        for test in sorted({str(verdict.failing_test) for _, verdict in verdicts} & records.open):
+            records.open.discard(test)
+            result = ends(self._dispatch, records, test, self.limits.baseline_seconds)
+            if result is not None:
+                records.know([result])
+        unjust = []
+        for task, verdict in verdicts:
+            if records.own[str(verdict.failing_test)].outcome is Outcome.TIMEOUT:
+                yield task.key, verdict
+            else:
+                unjust.append(task)
+        doubted = frozenset(records.open)
+        again = (Task(t.key, t.files, t.tests, options(), doubted=doubted) for t in unjust)
+        for task in self._dispatch.drive(again, self._dispatch.settings["jobs"]):
+            yield task.key, task.verdict(records.own)
 
     # ------------------------------------------------------------ the last check
 
@@ -352,7 +241,7 @@ class Runner:
         """
         began = time.perf_counter()
         self._dispatch.start()
-        options = self._options([], stop=False, want_failure=False)
+        options = self._records.options([], stop=False, want_failure=False)
         spent = self._baseline.seconds if self._baseline is not None else 60.0
         wall = limit_seconds or max(self.limits.setup_seconds, self.limits.factor * spent)
         narrowed = None if tests is None else self._dispatch.narrow(tests, whole_files=False)

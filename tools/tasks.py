@@ -100,6 +100,7 @@ class Task:
     reason: str = ""  # why a swap was not exact
     deaths: int = 0  # workers that ended while this ran
     placed: bool = False
+    doubted: frozenset[str] = frozenset()  # tests that may only be slow where they are cut
     answer: Answer = field(default_factory=Answer)
     began: float = field(default_factory=time.perf_counter)
 

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tools.runner import Limits, Outcome, Runner, RunnerError
+import tools.runner
+from tools import baseline
+from tools.records import Records
+from tools.runner import Limits, Outcome, Runner, RunnerError, TestResult
 
 REPOS = Path(__file__).parent.parent / "fixtures" / "repos"
 INTERPRETERS = [
@@ -121,6 +124,93 @@ def test_hangs_and_endings_have_their_outcomes(repo) -> None:
         assert [r.outcome for r in run.results] == [
             Outcome.PASSED, Outcome.CRASHED, Outcome.FAILED,
         ]  # fmt: skip
+
+
+SLOW = """\
+import time
+import wordcount
+
+
+def test_count():
+    assert wordcount.count("a b a") == {"a": 2, "b": 1}
+
+
+def test_slow():
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+    assert wordcount.count("a")
+"""
+
+
+def test_a_slow_test_is_told_from_a_hang(repo, monkeypatch) -> None:
+    monkeypatch.setattr(baseline, "QUICK", 0.1)
+    monkeypatch.setattr(baseline, "UNTRACED", 2.0)
+    root = repo("single")
+    (root / "test_wordcount.py").write_text(SLOW)
+    with Runner(root, sys.executable) as runner:
+        run = runner.baseline()
+        assert [r.outcome for r in run.results] == [Outcome.FAILED, Outcome.PASSED]
+        assert run.spectrum.complete
+        assert run.spectrum.lines_of("test_wordcount.py::test_slow")["wordcount.py"]
+
+
+@pytest.mark.parametrize("repaired", [True, False])
+def test_a_slow_test_that_looked_like_a_hang_costs_no_repair(repo, monkeypatch, repaired) -> None:
+    monkeypatch.setattr(baseline, "QUICK", 0.1)
+    monkeypatch.setattr(baseline, "UNTRACED", 0.1)
+    monkeypatch.setattr(tools.runner, "HELD", 3)
+    root = repo("single")
+    text = SLOW if repaired else SLOW.replace("test_count", "helper")
+    (root / "test_wordcount.py").write_text(text)
+    good = changed(root, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)")
+    with Runner(root, sys.executable) as runner:
+        run = runner.baseline()
+        assert run.results[-1].outcome is Outcome.TIMEOUT and not run.spectrum.complete
+        tests = [each.nodeid for each in run.results]
+        # Both are cut at first; the one that repairs a test, or the third, settles what it is.
+        found = dict(runner.validate_many(((n, good) for n in range(5)), tests))
+        assert {n: verdict.outcome for n, verdict in found.items()} == dict.fromkeys(
+            range(5), Outcome.PASSED
+        )
+
+
+def test_a_hang_that_is_settled_stays_one(repo, monkeypatch) -> None:
+    monkeypatch.setattr(baseline, "QUICK", 0.1)
+    monkeypatch.setattr(baseline, "UNTRACED", 0.1)
+    monkeypatch.setattr(tools.runner, "HELD", 2)
+    root = repo("single")
+    (root / "test_wordcount.py").write_text(
+        "import wordcount\n\n\ndef test_count():\n"
+        "    while wordcount.count('a b a') != {'a': 2, 'b': 1}:\n        pass\n"
+    )
+    good = changed(root, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)")
+    same = {"wordcount.py": (root / "wordcount.py").read_bytes()}
+    with Runner(root, sys.executable, limits=Limits(baseline_seconds=0.5)) as runner:
+        failing = runner.baseline().failing
+        stream = ((n, good if n == 4 else same) for n in range(6))
+        found = {n: verdict.outcome for n, verdict in runner.validate_many(stream, failing)}
+    assert found == {n: Outcome.PASSED if n == 4 else Outcome.TIMEOUT for n in range(6)}
+
+
+def test_limits_follow_what_is_known() -> None:
+    records = Records(Limits(cpu_floor=0.1, factor=10.0))
+    assert records.limit("t.py::a")[0] == 0.3  # nothing is known
+
+    def known(name: str, outcome: Outcome, seconds: float) -> None:
+        records.know([TestResult(name, outcome, seconds)])
+
+    known("t.py::a", Outcome.FAILED, 0.001)
+    assert records.limit("t.py::a")[0] == 0.1
+    known("t.py::b", Outcome.PASSED, 0.2)
+    assert records.limit("t.py::b")[0] == 2.0
+    assert records.limit("t.py::a")[0] == 0.4  # a repair may let it run on as long as b
+    known("t.py::c", Outcome.TIMEOUT, 1.0)
+    assert records.limit("t.py::c")[0] == 2.0  # b is the only measure
+    known("u.py::d", Outcome.PASSED, 3.0)
+    assert records.limit("t.py::a")[0] == 0.4
+    assert records.limit("t.py::c")[0] == 6.0
+    assert records.limit("t.py::c", 0.7)[0] == 0.7
 
 
 def test_methods(repo) -> None:
@@ -256,35 +346,38 @@ def worker_processes(root: Path) -> list[int]:
     return sorted(found)
 
 
-def test_a_killed_slot_is_replaced(repo) -> None:
-    """A slot (the youngest process) holds nothing that is not in the session that it was forked from."""
-    root = repo("single")
-    good = changed(root, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)")
-    with Runner(root, sys.executable) as runner:
-        failing = runner.baseline().failing
-        for _ in range(3):
-            os.kill(worker_processes(root)[-1], signal.SIGKILL)
-            assert runner.validate(good, failing).passed
-    assert worker_processes(root) == []
-
-
-@pytest.mark.parametrize("which", [0, 2], ids=["worker", "session"])
+@pytest.mark.parametrize("which", [0, -1])
 def test_a_killed_worker_is_replaced_once(repo, which: int) -> None:
     root = repo("single")
     good = changed(root, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)")
     with Runner(root, sys.executable) as runner:
+        servers = len(worker_processes(root))  # no slot is there yet
         failing = runner.baseline().failing
         first = worker_processes(root)
-        os.kill(first[which], signal.SIGKILL)
+        os.kill(first[:servers][which], signal.SIGKILL)
         assert runner.validate(good, failing).passed
         # on a busy machine the first worker's processes take a while to end: the second kill is not for them
         for _ in range(100):
             if not set(first) & set(worker_processes(root)):
                 break
             time.sleep(0.1)
-        os.kill(worker_processes(root)[which], signal.SIGKILL)
+        os.kill(worker_processes(root)[:servers][which], signal.SIGKILL)
         with pytest.raises(RunnerError, match="died twice"):
             runner.validate(good, failing)
+    assert worker_processes(root) == []
+
+
+def test_a_killed_slot_is_replaced_every_time(repo) -> None:
+    root = repo("single")
+    good = changed(root, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)")
+    with Runner(root, sys.executable) as runner:
+        servers = len(worker_processes(root))
+        failing = runner.baseline().failing
+        for _ in range(3):
+            assert runner.validate(good, failing).passed
+            for slot in worker_processes(root)[servers:]:
+                os.kill(slot, signal.SIGKILL)
+        assert runner.validate(good, failing).passed
     assert worker_processes(root) == []
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from tools.baseline import prove
 from tools.runner import Outcome, Runner
+
+# Other interpreters, with other versions of pytest: TRM_PYTHON_3_8=... and so on.
+PYTHONS = [sys.executable]
+PYTHONS += [path for name, path in os.environ.items() if name.startswith("TRM_PYTHON_")]
 
 MODULE = """\
 import warnings
@@ -323,8 +329,8 @@ def changed(new: str) -> dict[str, bytes]:
 def proven(runner: Runner) -> tuple[list[str], set[str]]:
     """(all tests, those that the direct path is used for)."""
     tests = [result.nodeid for result in runner.baseline().results]
-    runner._prove(tests)
-    return tests, runner._direct
+    prove(runner._dispatch, runner._records, tests)
+    return tests, runner._records.direct
 
 
 def disagreements(runner: Runner, tests: list[str], candidates: list[str]) -> list[str]:
@@ -343,10 +349,11 @@ def disagreements(runner: Runner, tests: list[str], candidates: list[str]) -> li
     return found
 
 
+@pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("settings", ["", "filterwarnings = error\n"])
-def test_direct_and_plain_judge_alike(tmp_path: Path, settings: str) -> None:
+def test_direct_and_plain_judge_alike(tmp_path: Path, settings: str, python: str) -> None:
     root = project(tmp_path / "root", settings, test_plain=PLAIN, test_endings=ENDINGS)
-    with Runner(root, sys.executable) as runner:
+    with Runner(root, python) as runner:
         tests, direct = proven(runner)
         left = {test.partition("::")[2] for test in set(tests) - direct}
         # The first is skipped as it is; the others read a text that is not formatted.
@@ -358,9 +365,10 @@ def test_direct_and_plain_judge_alike(tmp_path: Path, settings: str) -> None:
         assert disagreements(runner, tests, CANDIDATES) == []
 
 
-def test_what_needs_the_protocol_takes_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("python", PYTHONS)
+def test_what_needs_the_protocol_takes_it(tmp_path: Path, python: str) -> None:
     root = project(tmp_path / "root", test_odd=ODD)
-    with Runner(root, sys.executable) as runner:
+    with Runner(root, python) as runner:
         tests, direct = proven(runner)
         assert len(tests) == 11 and direct == set()
         assert disagreements(runner, tests, CANDIDATES[:5]) == []
@@ -379,6 +387,28 @@ def test_somebody_elses_hook_rules_the_direct_path_out(tmp_path: Path, hook: str
     root = project(tmp_path / "root", test_plain=PLAIN, conftest=hook)
     with Runner(root, sys.executable) as runner:
         assert proven(runner)[1] == set()
+
+
+def test_plugins_that_leave_plain_tests_alone_do_not(tmp_path: Path, monkeypatch) -> None:
+    for name in ("hypothesis", "pytest_asyncio"):
+        pytest.importorskip(name)
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    text = (
+        "import hypothesis\nimport hypothesis.strategies\nimport pytest\nimport shop\n\n\n"
+        "@pytest.mark.parametrize('given', [1, 2])\ndef test_double(given):\n"
+        "    assert shop.double(given) == given + given\n\n\n"
+        "@hypothesis.given(hypothesis.strategies.integers())\ndef test_any(given):\n"
+        "    assert shop.double(given) == given + given\n\n\n"
+        "@hypothesis.settings(max_examples=3)\ndef test_settings():\n"
+        "    assert shop.double(1) == 2\n\n\n"
+        "@pytest.mark.asyncio\nasync def test_async():\n    assert shop.double(1) == 2\n"
+    )
+    root = project(tmp_path / "root", test_one=text)
+    with Runner(root, sys.executable, ["-p", "no:xdist"]) as runner:
+        tests, direct = proven(runner)
+        assert len(tests) == 5
+        assert direct == {f"test_one.py::test_double[{given}]" for given in (1, 2)}
+        assert disagreements(runner, tests, ["x * 2", "x * 3", "x / 0"]) == []
 
 
 def test_a_hook_that_turns_a_failure_is_obeyed(tmp_path: Path) -> None:
@@ -404,7 +434,18 @@ def test_many_candidates_come_to_use_it(tmp_path: Path) -> None:
         stream = ((n, changed("x * 2" if n % 3 == 0 else "x * 3")) for n in range(9))
         found = dict(runner.validate_many(stream, [test]))
         assert {n: v.passed for n, v in found.items()} == {n: n % 3 == 0 for n in range(9)}
-        assert runner._direct == {test}
+        assert runner._records.direct == {test}
+
+
+def test_swapped_and_imported_candidates_side_by_side(tmp_path: Path) -> None:
+    root = project(tmp_path / "root", test_plain=PLAIN)
+    anew = {"shop.py": (MODULE + "\n\nVERSION = 2\n").encode()}
+    with Runner(root, sys.executable) as runner:
+        runner.baseline()
+        stream = [(n, anew if n % 2 else changed("x * 3")) for n in range(8)]
+        found = dict(runner.validate_many(stream, ["test_plain.py::test_function"], jobs=2))
+    assert [found[n].method for n in range(8)] == ["swap", "overlay"] * 4
+    assert [found[n].passed for n in range(8)] == [False, True] * 4
 
 
 def test_what_a_candidate_leaves_is_not_there_for_the_next(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """The direct path: a test that provably needs no more than a call skips pytest's protocol.
 
 Looked at once, before any candidate runs: the kind of test, its marks, its fixtures, and that no
-hook of a test's run belongs to anybody but pytest. Fixtures that are needed are set up by pytest
-itself. What then surrounds a call (capturing, warning filters, log handlers) is entered once, in the
-parent of all candidates. The path judges ordinary passes and failures; anything else (a skip, an
-exit, a value returned, an error while setting up or tearing down) is asked again through the
-protocol. Standard library and the user's pytest (7 to 9), Python >= 3.8.
+hook of a test's run belongs to anybody but pytest or to plugins that leave such a test alone.
+Fixtures that are needed are set up by pytest itself. What then surrounds a call (capturing, warning
+filters, log handlers) is entered once, in the parent of all candidates. The path judges ordinary
+passes and failures; anything else (a skip, an exit, a value returned, an error while setting up or
+tearing down) is asked again through the protocol. Standard library and the user's pytest (7 to 9),
+Python >= 3.8.
 """
 
 import contextlib
@@ -21,9 +22,15 @@ HOOKS = (
     "pytest_runtest_protocol", "pytest_runtest_logstart", "pytest_runtest_logfinish",
     "pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_teardown",
     "pytest_runtest_makereport", "pytest_runtest_logreport", "pytest_exception_interact",
-    "pytest_pyfunc_call", "pytest_fixture_setup", "pytest_fixture_post_finalizer",
-    "pytest_assertrepr_compare", "pytest_assertion_pass", "pytest_warning_recorded",
+    "pytest_pyfunc_call", "pytest_assertrepr_compare", "pytest_assertion_pass",
+    "pytest_warning_recorded",
 )  # fmt: skip
+FIXTURE_HOOKS = ("pytest_fixture_setup", "pytest_fixture_post_finalizer")
+# Plugins whose hooks do nothing for a test without the mark, or the attribute of its function.
+GUESTS = {
+    "_hypothesis_pytestplugin": "hypothesis", "hypothesis.extra.pytestplugin": "hypothesis",
+    "pytest_asyncio.plugin": "asyncio", "anyio.pytest_plugin": "anyio",
+}  # fmt: skip
 MARKS = {"skip", "skipif", "xfail", "filterwarnings"}  # those that pytest itself acts on
 NODES = {"Session", "Dir", "Package", "Module", "Class", "UnitTestCase", "Instance"}
 # Where pytest's own fixture functions are fit for it; others (capsys, caplog, tmp_path, recwarn)
@@ -80,9 +87,11 @@ class Direct:
         self.session, self.strict = session, strict
         self.entries, self.stack, self.odd = {}, None, False  # entries: by node id
         try:
-            if not foreign_hooks(session.config, plugin) and plain_options(session):
+            owners = foreign(session.config, plugin, HOOKS)
+            served = not foreign(session.config, plugin, FIXTURE_HOOKS) <= set(GUESTS)
+            if owners <= set(GUESTS) and plain_options(session):
                 for item in session.items:
-                    entry = examine(item)
+                    entry = examine(item, {GUESTS[owner] for owner in owners}, served)
                     if entry is not None:
                         self.entries[item.nodeid] = entry
         except (AttributeError, TypeError, ValueError, KeyError):
@@ -200,16 +209,16 @@ def ordinary(error):
 # ---------------------------------------------------------------- before anything runs
 
 
-def foreign_hooks(config, plugin):
-    """Whether somebody else than pytest takes part in how tests are run."""
-    for name in HOOKS:
+def foreign(config, plugin, names):
+    """Modules besides pytest's own that take part in the hooks `names`."""
+    found = set()
+    for name in names:
         caller = getattr(config.hook, name, None)
         for implementation in () if caller is None else caller.get_hookimpls():
-            own = implementation.plugin is plugin
             module = getattr(implementation.function, "__module__", None) or ""
-            if not own and not module.startswith("_pytest."):
-                return True
-    return False
+            if implementation.plugin is not plugin and not module.startswith("_pytest."):
+                found.add(module)
+    return found
 
 
 def plain_options(session):
@@ -219,8 +228,11 @@ def plain_options(session):
     return not any(getattr(option, name, False) for name in unwanted)
 
 
-def examine(item):
-    """The Entry of an item, or None. May raise what an unknown pytest makes it raise."""
+def examine(item, guests, served):
+    """The Entry of an item, or None. May raise what an unknown pytest makes it raise.
+
+    `guests`: marks that other plugins act on; `served`: whether others have a hand in fixtures.
+    """
     from _pytest.unittest import TestCaseFunction
 
     if type(item) not in (pytest.Function, TestCaseFunction):
@@ -228,13 +240,16 @@ def examine(item):
     chain = item.listchain()[:-1]
     if any(not ours(type(node)) or type(node).__name__ not in NODES for node in chain):
         return None
-    if any(mark.name in MARKS for mark in item.iter_markers()):
+    if any(mark.name in MARKS or mark.name in guests for mark in item.iter_markers()):
         return None
     packages = [node for node in chain if type(node).__name__ == "Package"]
     setup = any(sets_up(node) for node in packages)
     cls = item.cls if type(item) is TestCaseFunction else None
     function = item.obj
     if not inspect.isroutine(function) or is_async(function):
+        return None
+    attributes = vars(getattr(function, "__func__", function))
+    if any(guest in name for guest in guests for name in attributes):
         return None
     if cls is not None and not plain_case(cls, function):
         return None
@@ -253,6 +268,8 @@ def examine(item):
                 return None
             else:
                 setup = True
+    if served and direct:
+        direct, setup = set(), True
     setup = setup or any(name not in direct for name in item._fixtureinfo.argnames)
     for node in packages:
         if not sets_up(node):

@@ -39,7 +39,6 @@ class Texts:
 
     full = _pytest.assertion.rewrite._format_explanation
     full_compare = staticmethod(_pytest.assertion.util.assertrepr_compare)
-    full_repr = staticmethod(_pytest.assertion.rewrite._saferepr)
 
     def __init__(self):
         self.told, self.last, self.on = 0, None, None
@@ -53,10 +52,10 @@ class Texts:
         _pytest.nodes.Node._repr_failure_py = lambda self, excinfo, style=None: "not formatted"
         if on:
             util.assertrepr_compare = self.full_compare
-            rewrite._format_explanation, rewrite._saferepr = Texts.full, self.full_repr
+            rewrite._format_explanation = Texts.full
         else:
             util.assertrepr_compare = lambda *args, **names: []
-            rewrite._format_explanation, rewrite._saferepr = self._short, lambda thing: "..."
+            rewrite._format_explanation = self._short
 
     def _short(self, explanation):
         self.told += 1
