@@ -11,7 +11,7 @@ from tools.verdicts import Outcome
 BROKEN = "def double(n):\n    return n + 2\n"
 
 
-@pytest.mark.parametrize("prefix, end", [("", "\r\n"), ("\ufeff", "\n"), ("\f", "\n")])
+@pytest.mark.parametrize(("prefix", "end"), [("", "\r\n"), ("\ufeff", "\n"), ("\f", "\n")])
 def test_other_line_ends_are_judged_too(tmp_path: Path, prefix: str, end: str) -> None:
     root = tmp_path / "project"
     root.mkdir()
