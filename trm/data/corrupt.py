@@ -154,9 +154,7 @@ def example(
 
     multi: share with 2..4 bugs; no_bug: share left whole; executed: share with simulated coverage.
     """
-    names = list(function.names)
-    rng.shuffle(names)
-    shown = names[: rng.choice((0, 4, 8, 16))]
+    shown = shown_names(function.names, rng)
     if rng.random() < no_bug:
         encoded = encode(vocab, module.leaves, names=shown)
         return (encoded, [], ("none",)) if encoded.length <= longest else None
@@ -164,16 +162,31 @@ def example(
     broken = break_function(module, bugs, rng, weights, function.names)
     if broken is None:
         return None
-    leaves = broken.module.leaves
+    made = as_text(vocab, broken.module.leaves, broken.fixes, shown, rng, executed, longest)
+    return (*made, broken.operators) if made is not None and made[1] else None
+
+
+def shown_names(names: Sequence[str], rng: random.Random) -> list[str]:
+    """Some of the names in reach, in random order, as many as a reader may be told."""
+    mixed = list(names)
+    rng.shuffle(mixed)
+    return mixed[: rng.choice((0, 4, 8, 16))]
+
+
+def as_text(
+    vocab: Vocab, leaves: Sequence[Leaf], fixes: Sequence[Edit], shown: Sequence[str], rng: random.Random, executed: float,
+    longest: int,
+) -> tuple[Encoded, list[Target]] | None:  # fmt: skip
+    """Code that was not run, with simulated coverage by chance, and its fixes; None if it is too long."""
     execution = None
     if rng.random() < executed:
-        lines = [leaves[min(fix.start, len(leaves) - 1)].line for fix in broken.fixes]
+        lines = [leaves[min(fix.start, len(leaves) - 1)].line for fix in fixes]
         execution = simulate_coverage(leaves, lines, rng)
     encoded = encode(vocab, leaves, names=shown, execution=execution)
-    if encoded.length > longest:
-        return None
-    targets = [target_of(vocab, encoded, fix.start, fix.end, fix.tokens) for fix in broken.fixes]
-    kept = [target for target in targets if target is not None]
-    if not kept:
-        return None
-    return encoded, kept, broken.operators
+    return (encoded, targets_of(vocab, encoded, fixes)) if encoded.length <= longest else None
+
+
+def targets_of(vocab: Vocab, encoded: Encoded, fixes: Sequence[Edit]) -> list[Target]:
+    """The fixes that the heads can express."""
+    targets = [target_of(vocab, encoded, fix.start, fix.end, fix.tokens) for fix in fixes]
+    return [target for target in targets if target is not None]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tools.source.leaves import Leaf, Module, SourceError
-from trm.data.corrupt import Broken, break_function
+from trm.data.corrupt import Broken, break_function, shown_names, targets_of
 from trm.data.functions import Function
 from trm.data.inputs import argument_lists, more_like, parameters
 from trm.encode import (
@@ -25,7 +25,6 @@ from trm.encode import (
     Target,
     carry_to_continuations,
     encode,
-    target_of,
     type_of_repr,
 )
 from trm.vocab import Vocab
@@ -309,9 +308,7 @@ def _example(
     vocab: Vocab, tested: Tested, broken: Broken, results: Sequence[Result], rng: random.Random, longest: int
 ) -> tuple[Encoded, list[Target], tuple[str, ...]] | None:  # fmt: skip
     leaves = broken.module.leaves
-    names = list(tested.function.names)
-    rng.shuffle(names)
-    shown = names[: rng.choice((0, 4, 8, 16))]
+    shown = shown_names(tested.function.names, rng)
     failure, values, frames = failure_of(tested, results, rng)
     execution = replace(
         coverage_of(leaves, results), frames=frames, values=values,
@@ -323,8 +320,7 @@ def _example(
     )  # fmt: skip
     if encoded.length > longest:
         return None
-    targets = [target_of(vocab, encoded, fix.start, fix.end, fix.tokens) for fix in broken.fixes]
-    kept = [target for target in targets if target is not None]
+    kept = targets_of(vocab, encoded, broken.fixes)
     return (encoded, kept, broken.operators) if kept or not broken.fixes else None
 
 

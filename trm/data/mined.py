@@ -16,10 +16,10 @@ from tools.source.edits import Edit
 from tools.source.leaves import LAYOUT, Module
 from tools.source.operators import Scope, canonical, enumerate_edits
 from trm.data import fixes as fx
-from trm.data.corrupt import simulate_coverage
+from trm.data.corrupt import as_text, shown_names
 from trm.data.fixes import Fix
 from trm.data.pipeline import ShardWriter
-from trm.encode import Encoded, Target, encode, target_of
+from trm.encode import Encoded, Target
 from trm.vocab import Vocab
 
 CAP = 2000  # fixes a repository, so that no giant dominates
@@ -32,20 +32,10 @@ def example(
 ) -> tuple[Encoded, list[Target]] | None:
     """One training example of a fix, as `corrupt.example` makes them of a mutant; None if it does not fit the heads."""
     leaves = Module(fix.before.encode("utf-8")).leaves
-    names = list(fix.names)
-    rng.shuffle(names)
-    shown = names[: rng.choice((0, 4, 8, 16))]
-    execution = None
-    if rng.random() < executed:
-        lines = [leaves[min(edit.start, len(leaves) - 1)].line for edit in fix.edits]
-        execution = simulate_coverage(leaves, lines, rng)
-    encoded = encode(vocab, leaves, names=shown, execution=execution)
-    if encoded.length > longest:
-        return None
-    targets = [target_of(vocab, encoded, edit.start, edit.end, edit.tokens) for edit in fix.edits]
-    kept = [target for target in targets if target is not None]
+    shown = shown_names(fix.names, rng)
+    made = as_text(vocab, leaves, fix.edits, shown, rng, executed, longest)
     # half of a pair repairs nothing
-    return (encoded, kept) if len(kept) == len(targets) else None
+    return made if made is not None and len(made[1]) == len(fix.edits) else None
 
 
 def build_shards(
