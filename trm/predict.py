@@ -273,11 +273,6 @@ class Predictor:
         if rows:
             yield rows, pairs
 
-    def _run(self, analysis: Analysis, rows: list) -> tuple[np.ndarray, np.ndarray]:
-        """`_decoded` on the host."""
-        words, copies = self._decoded(analysis, rows)
-        return np.asarray(words), np.asarray(copies)
-
     def _decoded(self, analysis: Analysis, rows: list) -> tuple[jax.Array, jax.Array]:
         """Decode up to _CHUNK slots given as (edit, index, start, length, previous pieces)."""
         size = next(s for s in (64, 192, _CHUNK) if s >= len(rows))
@@ -344,7 +339,7 @@ class Predictor:
                 for index, (_, pieces) in enumerate(content):
                     rows.append((edit, index + 1, start, length, pieces))
                 last.append(len(rows) - 1)
-            words, copies = self._run(analysis, rows)
+            words, copies = map(np.asarray, self._decoded(analysis, rows))
             for row, (negative, _, start, length, content) in zip(last, batch, strict=True):
                 spread = words[row].copy()
                 by_text = np.log(np.exp(copies[row]) @ one_hot + 1e-30)

@@ -39,11 +39,6 @@ class Edit:
         """Whether nothing is removed."""
         return self.start == self.end
 
-    @property
-    def is_deletion(self) -> bool:
-        """Whether nothing is written."""
-        return not self.tokens
-
 
 Patch = tuple[Edit, ...]
 
