@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -107,6 +108,10 @@ def build(
         int, typer.Option(metavar="N", min=1, help="Bugs a function that is called.")
     ] = 12,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes at once.")] = 1,
+    vocab: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="Use this vocabulary, of the weights to go on from."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Keep the parts that --out holds already.")] = True,
 ) -> None:
     """Collect functions, leave out the benchmarks', and break the rest into training examples.
@@ -116,6 +121,7 @@ def build(
     """
     if exports is not None and not exports.is_dir():
         raise UsageError(f"--exports {exports}: no such folder", "trm-agent data export makes it")
+    _vocabulary_there(vocab)
     from tools.calls import Caller
     from trm.config import ModelConfig
     from trm.data import build as building
@@ -141,7 +147,14 @@ def build(
         if not summary["functions"]:
             (out / "functions.json").unlink()
             raise UsageError("no usable function was found", "export more repositories")
-    if not (resume and (out / "vocab.json").is_file()):
+    if vocab is not None:
+        if resume and not _same_text(out / "vocab.json", vocab):
+            raise UsageError(
+                f"--vocab {vocab}: {out} was made with another one",
+                "give another --out, or --no-resume",
+            )
+        shutil.copyfile(vocab, out / "vocab.json")
+    elif not (resume and (out / "vocab.json").is_file()):
         sizes = ModelConfig()
         building.build_vocab(out, sizes.vocab, sizes.kinds, sizes.roles)
         _say("vocabulary: written")
@@ -153,6 +166,15 @@ def build(
     ):
         _tell(made)
     print(out)
+
+
+def _vocabulary_there(vocab: Path | None) -> None:
+    if vocab is not None and not vocab.is_file():
+        raise UsageError(f"--vocab {vocab}: no such file", "trm-agent data build writes one")
+
+
+def _same_text(file: Path, other: Path) -> bool:
+    return not file.is_file() or file.read_bytes() == other.read_bytes()
 
 
 class _Told:
@@ -217,8 +239,7 @@ def mine(
     from trm.data import mine as mining
     from trm.data.sources import SourceError, git_directory
 
-    if vocab is not None and not vocab.is_file():
-        raise UsageError(f"--vocab {vocab}: no such file", "trm-agent data build writes one")
+    _vocabulary_there(vocab)
     there, missing = [], 0
     for source in _sources(only):
         try:

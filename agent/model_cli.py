@@ -35,6 +35,10 @@ def train(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="K=V", help="Override one key; repeatable.")
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option("--from", metavar="W", help="Start from these weights: a folder, or shipped."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the newest state in --out.")] = True,
     steps: Annotated[int | None, typer.Option(metavar="N", help="Stop at this step.")] = None,
     seconds: Annotated[
@@ -58,9 +62,11 @@ def train(
             f"training needs {error.name}, which is not installed", "pip install 'trm-agent[train]'"
         ) from None
     from trm.checkpoint import CheckpointError as Unfit
+    from trm.checkpoint import shipped
     from trm.train import train as training
 
-    steps_done = training(settings, data, out, resume=resume)
+    weights = None if start is None else shipped() if start == "shipped" else Path(start)
+    steps_done = training(settings, data, out, resume=resume, start=weights)
     try:
         for progress in steps_done:
             metrics = " ".join(f"{key} {value:.4f}" for key, value in progress.metrics.items())
@@ -72,7 +78,8 @@ def train(
                 flush=True,
             )
     except Unfit as error:
-        raise CheckpointError(str(error), "give another --out, or --no-resume") from None
+        hint = "--from, --config, --set and --data must fit; to start anew give another --out"
+        raise CheckpointError(str(error), hint) from None
     except FileNotFoundError as error:
         raise UsageError(f"--data {data}: {error}", "trm-agent data build makes a corpus") from None
     finally:

@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,14 @@ import optax
 from platformdirs import user_cache_path
 
 from trm import loss as losses
-from trm.checkpoint import VOCAB, StateStore, save_weights
+from trm.checkpoint import (
+    VOCAB,
+    CheckpointError,
+    StateStore,
+    load_vocab,
+    load_weights,
+    save_weights,
+)
 from trm.config import Config, ModelConfig, TrainConfig
 from trm.data.pipeline import Cursor, batches
 from trm.model import count, init_params
@@ -52,9 +59,11 @@ class Progress:
     saved: bool = False
 
 
-def new_state(config: Config) -> TrainState:
-    """A fresh state."""
-    params = init_params(config.model, config.train.seed)
+def new_state(config: Config, params: Any = None) -> TrainState:
+    """A fresh state, of random parameters or of those given."""
+    if params is None:
+        params = init_params(config.model, config.train.seed)
+    params = jax.tree.map(jnp.asarray, params)
     opt = optimizer(config.train).init(params)
     return TrainState(params, jax.tree.map(jnp.copy, params), opt, jnp.zeros((), jnp.int32))
 
@@ -123,16 +132,30 @@ def _prefetch(source: Iterator, depth: int = 4) -> Generator:
         stop.set()
 
 
-def train(config: Config, data: Path, out: Path, *, resume: bool = True) -> Iterator[Progress]:
+def _parameters_of(weights: Path, config: ModelConfig, vocab: Vocab) -> Any:
+    """The parameters in the folder, which must be of this shape and of this vocabulary."""
+    params, theirs, _ = load_weights(weights)
+    # another number of supervision steps is the same net, applied more or less often
+    if replace(theirs.model, steps=config.steps) != config:
+        raise CheckpointError(f"{weights} has another model than --config and --set")
+    if not load_vocab(weights, theirs).same(vocab):
+        raise CheckpointError(f"{weights} has another vocabulary than the corpus")
+    return params
+
+
+def train(
+    config: Config, data: Path, out: Path, *, resume: bool = True, start: Path | None = None
+) -> Iterator[Progress]:
     """Train until `config.train.steps` or `.seconds`; saves every `save_every` seconds and at the end.
 
     `out`/states holds what resuming needs, `out`/weights the averaged weights of the newest state, for `--checkpoint`.
 
-    Closing the generator saves too. With `resume` the newest state below `out` is taken up together with its place in the data.
+    A new run starts from the weights in `start`, else from random ones. Closing the generator saves too. With `resume` the newest
+    state below `out` is taken up together with its place in the data.
 
     Raises:
       FileNotFoundError: no shards in `data`.
-      CheckpointError: the state to resume does not fit.
+      CheckpointError: the state to resume, or `start`, does not fit.
     """
     began = time.monotonic()
     if not (data / VOCAB).is_file():
@@ -143,7 +166,8 @@ def train(config: Config, data: Path, out: Path, *, resume: bool = True) -> Iter
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     vocab = Vocab.load(data / VOCAB)
     store = StateStore(out / "states")
-    state, cursor = new_state(config), Cursor()
+    params = None if start is None else _parameters_of(start, config.model, vocab)
+    state, cursor = new_state(config, params), Cursor()
     if resume and store.latest is not None:
         state, meta = store.restore(state)
         cursor = Cursor.from_json(meta["cursor"])

@@ -91,6 +91,13 @@ class Vocab:
         text = self.tokenizer.decode(ids, skip_special_tokens=True)
         return text[1:] if text.startswith(" ") else text
 
+    def same(self, other: Vocab) -> bool:
+        """Whether every piece, kind and role has the same number in both."""
+        mine, theirs = (
+            (vocab.tokenizer.to_str(), vocab.kinds, vocab.roles) for vocab in (self, other)
+        )
+        return mine == theirs
+
     def save(self, path: Path) -> None:
         """Write as JSON."""
         data = {

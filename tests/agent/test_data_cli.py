@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.cli import run
+from trm.checkpoint import shipped
 from trm.data.build import held_out
 from trm.data.pipeline import Cursor, Shard, batches
 from trm.data.sources import Source, SourceError, bring, checkout
@@ -76,6 +77,18 @@ def test_other_settings_and_nothing_to_read_are_refused(exports: Path, capsys) -
     assert "nothing to collect from" in capsys.readouterr().err
     assert run(["data", "export", "--mirror", "m", "--out", "o", "--only", "no/such"]) == 2
     assert "not in" in capsys.readouterr().err
+
+
+def test_the_vocabulary_of_weights_can_be_taken(exports: Path, capsys) -> None:
+    assert corpus(exports, "--shards", "0", "--vocab", str(exports / "none.json")) == 2
+    assert "no such file" in capsys.readouterr().err
+    shipped_vocab = shipped() / "vocab.json"
+    assert corpus(exports, "--shards", "1", "--vocab", str(shipped_vocab)) == 0
+    assert (exports / "corpus" / "vocab.json").read_bytes() == shipped_vocab.read_bytes()
+    other = exports / "other.json"
+    other.write_bytes(shipped_vocab.read_bytes() + b" ")
+    assert corpus(exports, "--shards", "1", "--vocab", str(other)) == 2
+    assert "was made with another one" in capsys.readouterr().err
 
 
 def test_a_corpus_that_fills_no_batch_is_an_error_and_not_a_wait(exports: Path) -> None:

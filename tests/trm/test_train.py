@@ -15,6 +15,7 @@ from trm.encode import encode, padded_length, target_of
 from trm.optim import schedule
 from trm.predict import Predictor
 from trm.train import train
+from trm.vocab import Vocab
 
 SOURCE = b"def f(a, b):\n    if a > b:\n        return a - 1\n    return b\n"
 
@@ -142,3 +143,34 @@ def test_rates_rise_stay_and_fall_only_in_a_release_branch():
     branch = schedule(TrainConfig(learning_rate=2.0, warmup=10, decay_steps=100), decay_from=1000)
     assert float(branch(1000)) == pytest.approx(2)
     assert float(branch(1050)) == pytest.approx(1.02, rel=1e-3) and float(branch(1100)) < 0.05
+
+
+def test_training_can_start_from_weights(setup, data, tmp_path):
+    run(setup, data, tmp_path / "first", 3)
+    still = dataclasses.replace(setup.train, steps=1, learning_rate=0.0)
+    list(
+        train(
+            Config(setup.model, still),
+            data,
+            tmp_path / "second",
+            start=tmp_path / "first" / "weights",
+        )
+    )
+    for a, b in zip(weights(tmp_path / "first"), weights(tmp_path / "second"), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0.01, atol=1e-6)  # bf16 on disk
+    other = dataclasses.replace(setup.model, width=2 * setup.model.width)
+    with pytest.raises(CheckpointError, match="has another model"):
+        list(
+            train(
+                Config(other, still), data, tmp_path / "third", start=tmp_path / "first" / "weights"
+            )
+        )
+
+
+def test_weights_of_another_vocabulary_are_no_start(setup, data, tmp_path):
+    run(setup, data, tmp_path / "first", 1)
+    other = Vocab.load(data / "vocab.json")
+    other.kinds.reverse()
+    other.save(tmp_path / "first" / "weights" / "vocab.json")
+    with pytest.raises(CheckpointError, match="has another vocabulary"):
+        run(setup, data, tmp_path / "second", 1, start=tmp_path / "first" / "weights")
