@@ -158,9 +158,8 @@ def build(
         sizes = ModelConfig()
         building.build_vocab(out, sizes.vocab, sizes.kinds, sizes.roles)
         _say("vocabulary: written")
-    if not (resume and (out / "eval-00000").is_dir()):
-        for made in building.build_eval(out, recipe):
-            _tell(made)
+    for made in building.build_eval(out, recipe, keep=resume):
+        _tell(made)
     for made in building.build_shards(
         out, recipe, first=first, shards=shards, jobs=jobs, keep=resume
     ):

@@ -13,12 +13,14 @@ import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agent.locate import Suspect
 from agent.suggest import Suggestion
+from tools.ahead import ahead
 from tools.source.edits import Edit, EditError, apply_edit, parses
 from tools.source.operators import Scope, canonical, enumerate_edits
 
@@ -35,7 +37,10 @@ _UNIT_WEIGHT = 2.0  # of log suspicion of the unit against the most suspect one
 _PRIOR = 0.3
 _TIER_SHARES = {1: 0.5, 2: 0.35, 3: 0.12, 4: 0.03}
 _BEYOND = -60.0  # nats, for edits longer than the heads reach
-_BATCH = 160  # candidates scored at a time
+_BATCH = 96  # candidates scored at a time
+_DEPTHS = (1, 2, 4, 99)  # content slots after which a score is looked at again; the last are all
+_COMPLETE = 0
+_AHEAD = 48  # candidates scored while others are validated
 _PUT_OFF = 20_000  # candidates that may wait
 
 
@@ -177,24 +182,35 @@ class ModelStream:
                 origin.append(("model", 0))
         lines = np.array([self.unit.suspicion(key[0]) for key in keys])
         prior = self._prior(lines, np.array([tier for _, tier in origin]))
-        bounds = self._mixed(self.predictor.bound(self.analysis, keys), lines, prior)
-        order = sorted(range(len(keys)), key=lambda i: -bounds[i])
-        ready: list[tuple[float, int]] = []
-        for at in itertools.count(0, _BATCH):
-            limit = bounds[order[at]] if at < len(order) else -math.inf
-            while ready and -ready[0][0] >= limit:
-                score, index = heapq.heappop(ready)
+
+        def scored(indices: Sequence[int], depth: int) -> list[float]:
+            some = [keys[i] for i in indices]
+            found = self.predictor.score(self.analysis, some, depth)
+            return self._mixed(found, lines[indices], prior[indices])
+
+        # best first: what is known to be best is refined, slot by slot, until it is complete
+        everything = range(len(keys))
+        heap = [
+            (-bound, 1, index)
+            for index, bound in zip(everything, scored(everything, 1), strict=True)
+        ]
+        heapq.heapify(heap)
+        while heap:
+            if heap[0][1] == _COMPLETE:
+                score, _, index = heapq.heappop(heap)
                 candidate = self.unit.candidate(keys[index], *origin[index], -score)
                 if valid(candidate):
                     yield candidate
-            if at >= len(order):
-                return
-            batch = order[at : at + _BATCH]
-            exact = self.predictor.score(self.analysis, [keys[i] for i in batch])
-            for index, score in zip(
-                batch, self._mixed(exact, lines[batch], prior[batch]), strict=True
-            ):
-                heapq.heappush(ready, (-score, index))
+                continue
+            best = [heapq.heappop(heap) for _ in range(min(_BATCH, len(heap)))]
+            for entry in best:
+                if entry[1] == _COMPLETE:
+                    heapq.heappush(heap, entry)
+            for known, depth in pairwise(_DEPTHS):
+                indices = [index for _, have, index in best if have == known]
+                for index, score in zip(indices, scored(indices, depth), strict=True):
+                    whole = self.predictor.slots(self.analysis, keys[index][2]) <= depth
+                    heapq.heappush(heap, (-score, _COMPLETE if whole else depth, index))
 
     @staticmethod
     def _prior(lines: Any, tiers: Any) -> Any:
@@ -215,8 +231,25 @@ class ModelStream:
 
 
 def merged(streams: Sequence[ModelStream]) -> Iterator[Candidate]:
-    """All streams in one order, likeliest first."""
-    return heapq.merge(*streams, key=lambda candidate: -candidate.score)
+    """All streams in one order, likeliest first, made in a thread ahead of who asks.
+
+    A stream is not begun before its best possible candidate is due: to begin one costs about as much as to validate fifty.
+    """
+    return ahead(_merged(streams), _AHEAD)
+
+
+def _merged(streams: Sequence[ModelStream]) -> Iterator[Candidate]:
+    numbers = itertools.count()
+    heap: list[tuple[float, int, Candidate | None, Iterator[Candidate]]] = [
+        (-stream.bias, next(numbers), None, iter(stream)) for stream in streams
+    ]
+    heapq.heapify(heap)
+    while heap:
+        _, _, candidate, rest = heapq.heappop(heap)
+        if candidate is not None:
+            yield candidate
+        if (following := next(rest, None)) is not None:
+            heapq.heappush(heap, (-following.score, next(numbers), following, rest))
 
 
 class CostAware:

@@ -83,6 +83,11 @@ class Encoded:
     code: int
     texts: tuple[str, ...] = ()
 
+    @functools.cached_property
+    def ids(self) -> dict[str, int]:
+        """Text ids by leaf text."""
+        return {text: index for index, text in enumerate(self.texts) if index}
+
     @property
     def length(self) -> int:
         """Positions, markers and context included."""
@@ -282,7 +287,7 @@ def target_of(
     """The target of replacing code leaves [start, end) by `tokens`; None if it is longer than the heads reach."""
     if end - start > MAX_SPAN or len(tokens) > MAX_CONTENT:
         return None
-    ids = _ids(encoded)
+    ids = encoded.ids
     piece: list[int] = []
     text: list[int] = []
     previous: list[tuple[int, ...]] = [(CLS,)]
@@ -303,10 +308,6 @@ def target_of(
     if len(piece) > MAX_CONTENT + 1:
         return None
     return Target(start + 1, end - start, tuple(piece), tuple(text), tuple(previous))
-
-
-def _ids(encoded: Encoded) -> dict[str, int]:
-    return {text: index for index, text in enumerate(encoded.texts) if index}
 
 
 def padded_length(length: int) -> int | None:

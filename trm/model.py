@@ -219,23 +219,20 @@ def deep_recursion(params: Params, config: ModelConfig, x, state: State, bias, t
     return latent_recursion(params, config, x, state, bias, tables)
 
 
-def supervision_steps(
-    params: Params, config: ModelConfig, batch: Batch, noise: jax.Array | None = None
-) -> list[State]:
-    """States after each of `config.steps` supervision steps, each detached from the one before.
-
-    noise: added to z before every step, (steps, b, l, d) or None (rollouts, arXiv 2605.19943).
-    """
+def supervision_step(params: Params, config: ModelConfig, batch: Batch, state: State) -> State:
+    """The state after one more supervision step, detached from the one before."""
     x = embed(params, batch)
     bias = relation_bias(params, batch)
     tables = rotary(x.shape[1], config.width // config.heads)
-    state = initial_state(config, x.shape[:2])
-    states = []
-    for step in range(config.steps):
-        if noise is not None:
-            state = State(state.y, state.z + noise[step])
-        state = deep_recursion(params, config, x, jax.lax.stop_gradient(state), bias, tables)
-        states.append(state)
+    return deep_recursion(params, config, x, jax.lax.stop_gradient(state), bias, tables)
+
+
+def supervision_steps(params: Params, config: ModelConfig, batch: Batch) -> list[State]:
+    """States after each of `config.steps` supervision steps."""
+    states: list[State] = []
+    for _ in range(config.steps):
+        state = states[-1] if states else initial_state(config, batch["mask"].shape)
+        states.append(supervision_step(params, config, batch, state))
     return states
 
 

@@ -6,34 +6,41 @@ model would write (best-first decoding of its content slots), and how likely any
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import heapq
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from platformdirs import user_cache_path
 
 from trm.checkpoint import load_vocab, load_weights, shipped
+from trm.compiled import Compiled
 from trm.config import HALT, MAX_CONTENT, MAX_SPAN, ModelConfig
 from trm.encode import LENGTHS, PIECES, Encoded, Target, padded_length, target_of
 from trm.model import (
     Slots,
+    State,
     content_logits,
     halt_logit,
     init_params,
+    initial_state,
     length_logits,
     start_logits,
-    supervision_steps,  # fmt: skip
+    supervision_step,  # fmt: skip
 )
 from trm.vocab import CLS, END
 
-_CHUNK = 512  # content slots a call of the decoder
+_SLOTS = (64, 192, 512)  # content slots a call of the decoder, padded; one compilation each
+_CHUNK = _SLOTS[-1]
 _PAIRS = 1024  # tokens a call that looks their probabilities up
 _LOWEST = -1e9
+_BRANCHES = 16  # continuations of a hypothesis, copies and pieces each
+_UNLIKELY = -14.0  # nats, of a single continuation
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +75,9 @@ class Analysis:
     steps: tuple[Step, ...]
     start: np.ndarray  # (positions,) log-probabilities after the last step
     length: np.ndarray  # (positions, MAX_SPAN + 1) log-probabilities
-    y: jax.Array  # (1, padded, width)
-    mask: jax.Array  # (1, padded)
-    text: np.ndarray  # (padded,)
+    y: np.ndarray  # (1, LENGTHS[-1], width)
+    mask: np.ndarray  # (1, LENGTHS[-1])
+    text: np.ndarray  # (LENGTHS[-1],)
 
     @property
     def leaf_mass(self) -> np.ndarray:
@@ -100,31 +107,37 @@ def _pad(encoded: Encoded, length: int) -> dict[str, np.ndarray]:
     }
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _recurse(params, config: ModelConfig, batch, noise):
-    """Start and length log-probabilities, halting probability, bits and y of every step."""
-    out = []
+@Compiled
+def _step(params, batch, state: State, first: jax.Array, *, config: ModelConfig):
+    """One supervision step from `state`, from the initial state if `first`: (new state, what it says).
+
+    It says start and length log-probabilities, the halting probability and bits of z. Arrays as in `supervision_steps`.
+    """
+    state = jax.tree.map(
+        lambda fresh, carried: jnp.where(first, fresh, carried),
+        initial_state(config, batch["mask"].shape),
+        state,
+    )
+    state = supervision_step(params, config, batch, state)
     positions = jnp.arange(batch["mask"].shape[1])[None]
-    for state in supervision_steps(params, config, batch, noise):
-        start = jax.nn.log_softmax(start_logits(params, config, state.y, batch), axis=-1)
-        length = jax.nn.log_softmax(
-            length_logits(params, config, state.y, batch["code"], positions), axis=-1
-        )
-        b, l, d = state.z.shape
-        bits = state.z.reshape(b, l, 16, d // 16).sum(-1) >= 0
-        out.append((start, length, jax.nn.sigmoid(halt_logit(params, state.y)), bits, state.y))
-    return out
+    start = jax.nn.log_softmax(start_logits(params, config, state.y, batch), axis=-1)
+    length = jax.nn.log_softmax(
+        length_logits(params, config, state.y, batch["code"], positions), axis=-1
+    )
+    b, l, d = state.z.shape
+    bits = state.z.reshape(b, l, 16, d // 16).sum(-1) >= 0
+    return state, (start, length, jax.nn.sigmoid(halt_logit(params, state.y)), bits)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _decode(params, config: ModelConfig, y, mask, slots: Slots):
+@Compiled
+def _decode(params, y, mask, slots: Slots, *, config: ModelConfig):
     """Joint log-probabilities over vocabulary (q, vocab) and positions (q, l)."""
     words, copies = content_logits(params, config, y, slots, mask)
     total = jnp.logaddexp(jax.nn.logsumexp(words, -1), jax.nn.logsumexp(copies, -1))[..., None]
     return (words - total)[0], (copies - total)[0]
 
 
-@jax.jit
+@Compiled
 def _gather(words, copies, text, rows, pieces, texts):
     """(p,) log-probabilities of tokens given as (row, piece or -1, text id or -1): all ways to write one are summed.
 
@@ -153,11 +166,6 @@ class Predictor:
         seed: int = 0,
         steps: int | None = None,
     ) -> None:
-        import dataclasses
-
-        # compiled once a machine and version: a second start reads it back
-        jax.config.update("jax_compilation_cache_dir", str(user_cache_path("trm-agent") / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         folder = Path(checkpoint) if checkpoint else shipped()
         params, config, self.card = load_weights(folder)
         self.vocab = load_vocab(folder, config)
@@ -166,48 +174,50 @@ class Predictor:
             self.config = dataclasses.replace(self.config, steps=steps)
         if untrained:
             params = init_params(self.config, seed)
-        self.params = jax.tree.map(jnp.asarray, params)
+        self.params = jax.device_put(params)
 
     def warm(self, lengths: Sequence[int] = LENGTHS[:3]) -> None:
-        """Compile for the given padded lengths, so that the first real unit does not wait."""
+        """Load or compile what units of the given padded lengths need, so that the first real one does not wait."""
         for length in lengths:
             size = length - 4
             empty = np.zeros(size, np.int16)
             encoded = Encoded(np.zeros((size, PIECES), np.uint16), empty.astype(np.uint8), empty.astype(np.uint16),
                               empty, empty, np.zeros((size, 9), np.uint8), empty - 1, empty - 1, size - 2, ("", "x"))  # fmt: skip
-            self.score(self.analyse(encoded), [(0, 1, ("x",))])
+            analysis = self.analyse(encoded)
+        for slots in _SLOTS:
+            places = (divmod(number, 40) for number in range(slots // 2))  # two slots each
+            self.score(analysis, [(at, at + 1 + more, ("x",)) for more, at in places])
 
-    def analyse(self, encoded: Encoded, noise: np.ndarray | None = None) -> Analysis:
+    def analyse(self, encoded: Encoded) -> Analysis:
         """Run the recursion on one unit, to its last step or to the first whose halting probability reaches HALT.
 
-        noise: (steps, 1, padded, width) added to z before each step. Raises ValueError beyond the longest bucket.
+        Raises ValueError beyond the longest bucket.
         """
         length = padded_length(encoded.length)
         if length is None:
             raise ValueError(f"{encoded.length} positions are more than {LENGTHS[-1]}")
-        batch = {key: jnp.asarray(value) for key, value in _pad(encoded, length).items()}
-        out = _recurse(self.params, self.config, batch, noise)
-        text = np.asarray(batch["text"])[0]
-        size = encoded.length
-        steps = []
-        analysis: Analysis | None = None
-        for start, span, halt, bits, y in out:
-            start, span = np.asarray(start)[0], np.asarray(span)[0]
-            analysis = Analysis(encoded, (), start[:size], span[:size], y, batch["mask"], text)
-            steps.append(
-                Step(
-                    np.exp(start[: encoded.code + 2]),
-                    np.asarray(bits)[0, :size],
-                    float(np.asarray(halt)[0]),
-                    self._greedy(analysis),
-                )
+        batch = _pad(encoded, length)
+        size, width = encoded.length, self.config.width
+        mask, text = np.zeros((1, LENGTHS[-1]), bool), np.zeros(LENGTHS[-1], np.int32)
+        mask[:, :length], text[:length] = batch["mask"], batch["text"][0]
+        zeros: Any = np.zeros((2, 1, length, width), np.float32)
+        state = State(*zeros)
+        steps: list[Step] = []
+        for number in range(self.config.steps):
+            state, said = _step(
+                self.params, batch, state, np.array(number == 0), config=self.config
             )
+            start, span, halt, bits = map(np.asarray, said)
+            # one length for the decoder, so that it is compiled once
+            y = np.zeros((1, LENGTHS[-1], width), np.float32)
+            y[:, :length] = state.y
+            analysis = Analysis(encoded, (), start[0, :size], span[0, :size], y, mask, text)
+            best = self._greedy(analysis)
+            seen = np.exp(analysis.start[: encoded.code + 2])
+            steps.append(Step(seen, bits[0, :size], float(halt[0]), best))
             if steps[-1].halt >= HALT:
                 break
-        assert analysis is not None
-        return Analysis(
-            encoded, tuple(steps), analysis.start, analysis.length, analysis.y, analysis.mask, text
-        )
+        return dataclasses.replace(analysis, steps=tuple(steps))
 
     def _greedy(self, analysis: Analysis) -> Proposal | None:
         if int(analysis.start.argmax()) == 0:
@@ -216,24 +226,16 @@ class Predictor:
         return found[0] if found else None
 
     def score(
-        self, analysis: Analysis, edits: Sequence[tuple[int, int, tuple[str, ...]]]
-    ) -> np.ndarray:
-        """(len(edits),) log-probabilities of (start, end, tokens); -inf for what the heads cannot express."""
-        return self._sum(analysis, edits, MAX_CONTENT + 1)
-
-    def bound(
-        self, analysis: Analysis, edits: Sequence[tuple[int, int, tuple[str, ...]]]
-    ) -> np.ndarray:
-        """Upper bounds of `score`, far cheaper: place, length and first slot; one decoder row a place and length."""
-        return self._sum(analysis, edits, 1)
-
-    def _sum(
         self,
         analysis: Analysis,
         edits: Sequence[tuple[int, int, tuple[str, ...]]],
-        slots: int,
+        slots: int = MAX_CONTENT + 1,
     ) -> np.ndarray:
-        """Log-probability of place, length and the first `slots` slots of each edit."""
+        """(len(edits),) log-probabilities of (start, end, tokens); -inf for what the heads cannot express.
+
+        slots: content slots that are counted. With fewer than an edit has, its figure is an upper bound, and cheaper: edits that
+        begin alike share what is computed.
+        """
         scores = np.full(len(edits), -np.inf)
         # an edit's slots are decoded in one go; edits that differ in what they ask last share them
         asking: dict[tuple, list[tuple[int, Target]]] = {}
@@ -246,16 +248,20 @@ class Predictor:
             )
             key = target.start, target.length, target.previous[:slots]
             asking.setdefault(key, []).append((index, target))
-        text_ids = jnp.asarray(analysis.text)
         for rows, pairs in self._chunks(asking):
             words, copies = self._decoded(analysis, rows)
             for begin in range(0, len(pairs), _PAIRS):
                 part = np.array(pairs[begin : begin + _PAIRS], np.int32)
                 padded = np.zeros((4, _PAIRS), np.int32)
                 padded[:, : len(part)] = part.T
-                found = _gather(words, copies, text_ids, *map(jnp.asarray, padded[1:]))
+                found = _gather(words, copies, analysis.text, *padded[1:])
                 np.add.at(scores, part[:, 0], np.asarray(found)[: len(part)])
         return scores
+
+    def slots(self, analysis: Analysis, tokens: tuple[str, ...]) -> int:
+        """Content slots that `tokens` and the END after them take; 0 for more than the heads can express."""
+        target = target_of(self.vocab, analysis.encoded, 0, 0, tokens)
+        return len(target.piece) if target else 0
 
     @staticmethod
     def _chunks(asking: Mapping[tuple, list[tuple[int, Target]]]) -> Iterator[tuple[list, list]]:
@@ -275,15 +281,15 @@ class Predictor:
 
     def _decoded(self, analysis: Analysis, rows: list) -> tuple[jax.Array, jax.Array]:
         """Decode up to _CHUNK slots given as (edit, index, start, length, previous pieces)."""
-        size = next(s for s in (64, 192, _CHUNK) if s >= len(rows))
+        size = next(s for s in _SLOTS if s >= len(rows))
         table = np.zeros((5, 1, size), np.int32)
         table[0] = -1
         previous = np.zeros((1, size, PIECES), np.int32)
         for i, (edit, index, start, length, pieces) in enumerate(rows):
             table[:4, 0, i] = edit, index, start, length
             previous[0, i, : len(pieces)] = pieces
-        return _decode(self.params, self.config, analysis.y, analysis.mask,
-                       Slots(*map(jnp.asarray, (*table[:4], previous))))  # fmt: skip
+        slots: Any = (*table[:4], previous)
+        return _decode(self.params, analysis.y, analysis.mask, Slots(*slots), config=self.config)
 
     def propose(
         self,
@@ -306,66 +312,59 @@ class Predictor:
         one_hot = np.zeros((len(analysis.text), len(texts)), np.float32)
         one_hot[np.arange(len(analysis.text)), analysis.text] = 1.0
         one_hot[:, 0] = 0.0
-        single = {}
-        for index, text in enumerate(texts):
-            if index:
-                spelled = self.vocab.token_pieces(text)
-                if len(spelled) == 1:
-                    single[spelled[0]] = index
+        spelled = [self.vocab.token_pieces(text) for text in texts]
+        single = {pieces[0]: i for i, pieces in enumerate(spelled) if i and len(pieces) == 1}
+        written, copied = list(single), list(single.values())
         heap: list[tuple[float, int, int, int, tuple]] = []
-        count = 0
+        numbers = itertools.count()
         for flat in order:
             start, length = divmod(int(flat), MAX_SPAN + 1)
-            heapq.heappush(heap, (-float(joint[start, length]), count, start, length, ()))
-            count += 1
+            heapq.heappush(heap, (-float(joint[start, length]), next(numbers), start, length, ()))
         done: dict[tuple, float] = {}
         for _ in range(rounds):
-            if not heap:
-                break
             kth = sorted(done.values(), reverse=True)[limit - 1] if len(done) >= limit else -np.inf
-            batch, slots = [], 0
-            while heap and len(batch) < width and slots + len(heap[0][4]) + 1 <= _CHUNK:
+            batch, rows, last = [], [], []
+            while heap and len(batch) < width and len(rows) + len(heap[0][4]) + 1 <= _CHUNK:
                 item = heapq.heappop(heap)
                 if -item[0] <= kth:
                     heap.clear()
                     break
+                _, _, start, length, content = item
+                rows.append((len(batch), 0, start, length, (CLS,)))
+                for index, (_, pieces) in enumerate(content, 1):
+                    rows.append((len(batch), index, start, length, pieces))
+                last.append(len(rows) - 1)
                 batch.append(item)
-                slots += len(item[4]) + 1
             if not batch:
                 break
-            rows, last = [], []
-            for edit, (_, _, start, length, content) in enumerate(batch):
-                rows.append((edit, 0, start, length, (CLS,)))
-                for index, (_, pieces) in enumerate(content):
-                    rows.append((edit, index + 1, start, length, pieces))
-                last.append(len(rows) - 1)
-            words, copies = map(np.asarray, self._decoded(analysis, rows))
-            for row, (negative, _, start, length, content) in zip(last, batch, strict=True):
-                spread = words[row].copy()
-                by_text = np.log(np.exp(copies[row]) @ one_hot + 1e-30)
-                for piece, index in single.items():
-                    by_text[index] = np.logaddexp(by_text[index], spread[piece])
-                    spread[piece] = _LOWEST
-                ended = -negative + spread[END]
+            words, copies = (np.asarray(table)[last] for table in self._decoded(analysis, rows))
+            by_text = np.log(np.exp(copies) @ one_hot + 1e-30)
+            by_text[:, copied] = np.logaddexp(by_text[:, copied], words[:, written])
+            ends = words[:, END].copy()
+            words[:, written] = _LOWEST
+            words[:, : CLS + 3] = _LOWEST  # PAD, CLS, SEP, END
+            likely_texts, likely_pieces = (
+                np.argpartition(table, -min(_BRANCHES, table.shape[1]), axis=1)[:, -_BRANCHES:]
+                for table in (by_text, words)
+            )
+            for row, (negative, _, start, length, content) in enumerate(batch):
                 if content or length:
                     key = (start, length, self._texts(content))
                     if None not in key[2]:
-                        done[key] = max(done.get(key, -np.inf), ended)
-                spread[: CLS + 3] = _LOWEST  # PAD, CLS, SEP, END
+                        done[key] = max(done.get(key, -np.inf), float(ends[row]) - negative)
                 if len(content) >= MAX_CONTENT - 1:
                     continue
-                for index in np.argpartition(by_text, -min(16, len(by_text)))[-16:]:
-                    if index and by_text[index] > -14:
-                        pieces = self.vocab.token_pieces(texts[index])[:PIECES]
-                        item = (texts[index], pieces)
-                        count += 1
-                        heapq.heappush(heap, (negative - float(by_text[index]), count, start, length,
-                                              (*content, item)))  # fmt: skip
-                for piece in np.argpartition(spread, -16)[-16:]:
-                    if spread[piece] > -14:
-                        count += 1
-                        heapq.heappush(heap, (negative - float(spread[piece]), count, start, length,
-                                              (*content, (int(piece), (int(piece),)))))  # fmt: skip
+                more = [
+                    (by_text[row, i], (texts[i], spelled[i][:PIECES]))
+                    for i in likely_texts[row]
+                    if i
+                ]
+                more += [(words[row, i], (int(i), (int(i),))) for i in likely_pieces[row]]
+                for value, item in more:
+                    if value > _UNLIKELY:
+                        longer = (*content, item)
+                        rest = (next(numbers), start, length, longer)
+                        heapq.heappush(heap, (negative - float(value), *rest))
         ranked = sorted(done.items(), key=lambda entry: -entry[1])
         return [
             Proposal(s - 1, s - 1 + n, tokens, float(value))

@@ -5,10 +5,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import queue
-import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +17,7 @@ import numpy as np
 import optax
 from platformdirs import user_cache_path
 
+from tools.ahead import ahead
 from trm import loss as losses
 from trm.checkpoint import (
     VOCAB,
@@ -102,36 +101,6 @@ def keep_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, -1)
 
 
-def _prefetch(source: Iterator, depth: int = 4) -> Generator:
-    """Run the iterator in a thread, `depth` items ahead; its exception is raised here."""
-    items: queue.Queue = queue.Queue(depth)
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            for item in source:
-                while not stop.is_set():
-                    try:
-                        items.put((item, None), timeout=1.0)
-                        break
-                    except queue.Full:
-                        continue
-                if stop.is_set():
-                    return
-        except BaseException as error:  # handed to the consumer
-            items.put((None, error))
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        while True:
-            item, error = items.get()
-            if error is not None:
-                raise error
-            yield item
-    finally:
-        stop.set()
-
-
 def _parameters_of(weights: Path, config: ModelConfig, vocab: Vocab) -> Any:
     """The parameters in the folder, which must be of this shape and of this vocabulary."""
     params, theirs, _ = load_weights(weights)
@@ -180,7 +149,7 @@ def train(
         for _, arrays in batches(data, reader_cursor, config.train.slots, config.train.seed):
             yield arrays, reader_cursor.to_json()
 
-    feed = _prefetch(source())
+    feed = ahead(source(), 4)
     sums: dict[str, float] = {}
     last_log = last_save = time.monotonic()
     slots = examples = 0

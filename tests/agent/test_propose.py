@@ -172,11 +172,30 @@ def test_the_model_tries_all_that_the_operators_know(told, found):
         assert (row.operator == "model") == (edit not in known)
 
 
-def test_streams_are_merged_in_order(told):
-    rows = list(merged(told))
+def test_streams_are_merged_in_order(streams, told):
+    rows = list(merged([stream() for stream in streams]))
     scores = [candidate.score for candidate in rows]
     assert scores == sorted(scores, reverse=True)
     assert {key(c) for c in rows} == {key(c) for candidates in told for c in candidates}
+
+
+def test_a_stream_is_not_begun_before_it_may_be_next(streams, told):
+    """Far less suspect than the other, it waits until that one is used up."""
+    near, far = streams[0](), streams[1]()
+    far.bias = told[0][-1].score - 1.0
+    begun = []
+
+    class Far:
+        bias = far.bias
+
+        def __iter__(self):
+            begun.append(True)
+            yield from far
+
+    rows = merged([near, Far()])
+    first = [next(rows) for _ in range(len(told[0]) // 2)]
+    assert not begun and {c.suspect.name for c in first} == {near.suspect.name}
+    assert len(list(rows)) + len(first) == len(told[0]) + len(told[1]) and begun
 
 
 def test_the_stream_begins_before_all_is_scored(streams, told, monkeypatch, predictor):
@@ -185,7 +204,9 @@ def test_the_stream_begins_before_all_is_scored(streams, told, monkeypatch, pred
     monkeypatch.setattr(
         type(predictor),
         "score",
-        lambda self, a, edits: scored.extend(edits) or exact(self, a, edits),
+        lambda self, a, edits, slots: (
+            scored.extend(edits if slots > 1 else ()) or exact(self, a, edits, slots)
+        ),
     )
     first = next(iter(streams[0]()))
     assert key(first) == key(told[0][0])

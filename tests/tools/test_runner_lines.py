@@ -1,4 +1,4 @@
-"""Files that cannot be cut into statements for an exchange of code: they are imported anew, the worker lives on."""
+"""Windows line ends are exchanged like others; files that cannot be cut into statements are imported anew."""
 
 import sys
 from pathlib import Path
@@ -11,8 +11,11 @@ from tools.verdicts import Outcome
 BROKEN = "def double(n):\n    return n + 2\n"
 
 
-@pytest.mark.parametrize(("prefix", "end"), [("", "\r\n"), ("\ufeff", "\n"), ("\f", "\n")])
-def test_other_line_ends_are_judged_too(tmp_path: Path, prefix: str, end: str) -> None:
+@pytest.mark.parametrize(
+    ("prefix", "end", "method"),
+    [("", "\r\n", "swap"), ("\ufeff", "\n", "overlay"), ("\f", "\n", "overlay")],
+)
+def test_other_line_ends_are_judged_too(tmp_path: Path, prefix: str, end: str, method: str) -> None:
     root = tmp_path / "project"
     root.mkdir()
     write = lambda text: (prefix + text.replace("\n", end)).encode()  # noqa: E731
@@ -24,6 +27,6 @@ def test_other_line_ends_are_judged_too(tmp_path: Path, prefix: str, end: str) -
         failing = runner.baseline().failing
         assert failing == ["test_twice.py::test_double"]
         right = runner.validate({"twice.py": write(BROKEN.replace("n + 2", "n * 2"))}, failing)
-        assert (right.outcome, right.method) == (Outcome.PASSED, "overlay")
+        assert (right.outcome, right.method) == (Outcome.PASSED, method)
         wrong = runner.validate({"twice.py": write(BROKEN.replace("n + 2", "n - 2"))}, failing)
         assert wrong.outcome is Outcome.FAILED

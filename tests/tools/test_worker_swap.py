@@ -74,6 +74,15 @@ ran(1)
 """
 
 
+def swapped(old: str, new: str) -> dict[str, object]:
+    """The namespace of module `old` with its functions swapped for those of `new`."""
+    space: dict[str, object] = {"__name__": "m"}
+    exec(compile(old, "m.py", "exec", dont_inherit=True), space)
+    source = swap.Source("m.py", old.encode())
+    swap.apply(swap.plan(source, new.encode(), swap.Index(set()), AllOne()))
+    return space
+
+
 def planned(old: str, new: str) -> dict[str, object]:
     """Runs the module, plans the swap, applies it; returns the module's namespace."""
     assert TEXT.count(old) == 1
@@ -89,6 +98,21 @@ def planned(old: str, new: str) -> dict[str, object]:
 def test_bodies_are_exchanged() -> None:
     assert planned("str(a), str(b)", "str(b), str(a)")["plain"]("x", "y") == "y/x"  # type: ignore
     assert planned("return self.size", "return self.size + 1")["Thing"]().method() == 2  # type: ignore
+
+
+def test_a_string_first_in_a_comprehension_is_no_docstring() -> None:
+    space = planned("return os.path", "return ['x' for _ in a] or os.path")
+    assert space["plain"]("ab", "y") == ["x", "x"]  # type: ignore[operator]
+    text = "def f(xs):\n    return [x for x in xs]\n"
+    assert swapped(text, text.replace("[x for", "['y' for"))["f"]([1, 2]) == ["y", "y"]  # type: ignore
+
+
+def test_windows_line_ends_are_exchanged() -> None:
+    text = 'def f(a):\r\n    """Two\r\n    lines."""\r\n    return a + """\r\n"""\r\n'
+    space = swapped(text, text.replace("return a", "return a + a"))
+    assert space["f"]("x") == "xx\n"  # type: ignore[operator]
+    with pytest.raises(swap.Inexact, match="line ends"):
+        swapped(text.replace("\r\n", "\r"), text)
 
 
 def test_a_closure_made_at_import_is_exchanged_with_its_maker() -> None:

@@ -66,14 +66,14 @@ def test_scores_do_not_depend_on_what_else_is_scored(predictor, analysis, propos
 
 def test_bounds_are_above_scores(predictor, analysis, proposals):
     edits = EDITS + [(p.start, p.end, p.tokens) for p in proposals]
-    bound, score = predictor.bound(analysis, edits), predictor.score(analysis, edits)
+    bound, score = predictor.score(analysis, edits, 1), predictor.score(analysis, edits)
     assert (bound >= score - 1e-4).all()
     assert (bound > score + 1e-3).any()
 
 
 def test_what_the_heads_cannot_express_has_no_score(predictor, analysis):
     edits = [(0, MAX_SPAN + 1, ()), (0, 1, ("a",) * 16), (0, 1, ("a",))]
-    score, bound = predictor.score(analysis, edits), predictor.bound(analysis, edits)
+    score, bound = predictor.score(analysis, edits), predictor.score(analysis, edits, 1)
     assert np.isneginf(score[:2]).all() and np.isneginf(bound[:2]).all() and np.isfinite(score[2])
     assert len(predictor.score(analysis, [])) == 0
 

@@ -90,6 +90,9 @@ def _same_alone(old, new):
     )
 
 
+_COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>")
+
+
 def _signature(code):
     count = code.co_argcount + code.co_kwonlyargcount
     count += bool(code.co_flags & inspect.CO_VARARGS)
@@ -106,6 +109,8 @@ def _signature(code):
 
 
 def _docstring(code):
+    if code.co_name in _COMPREHENSIONS:  # their first constant is nobody's docstring
+        return None
     if _HAS_DOCSTRING and not code.co_flags & _HAS_DOCSTRING:
         return None
     first = code.co_consts[0] if code.co_consts else None
@@ -200,6 +205,11 @@ def _cut(nodes, header=""):
     return found
 
 
+def _text(data):
+    """Decoded, with the line ends that Python's tokenizer makes of \\r\\n, in strings too."""
+    return data.decode("utf-8").replace("\r\n", "\n")
+
+
 class Source:
     """One imported file: its text as it was imported, cut into top-level statements."""
 
@@ -207,7 +217,7 @@ class Source:
         """`path` as in ``co_filename``. Raises Inexact where the text cannot be cut."""
         self.path, self.data = path, data
         try:
-            self.text = data.decode("utf-8")
+            self.text = _text(data)
             tree = ast.parse(self.text)
         except (UnicodeDecodeError, SyntaxError, ValueError, RecursionError) as error:
             raise Inexact("the imported file is not plain UTF-8 Python: %s" % error)
@@ -327,7 +337,7 @@ def plan(source, data, index, tree):
     Raises Invalid where `data` does not compile, Inexact where only an import will do.
     """
     try:
-        text = data.decode("utf-8")
+        text = _text(data)
     except UnicodeDecodeError as error:
         raise Inexact("not UTF-8: %s" % error)
     if "\r" in text or "\f" in text or "\0" in text:

@@ -326,10 +326,19 @@ def _alone(corpus: Path, recipe: Recipe) -> list[tuple[str, str]]:
         return [tuple(json.loads(line)) for line in lines]
 
 
-def build_eval(corpus: Path, recipe: Recipe, functions: int = 3000) -> Iterator[Made]:
-    """Held-out shards, one bug an example, packages never trained on: `eval-00000` as text, `eval-00001` executed."""
-    chosen = [f for f in fn.read(corpus / "functions.jsonl.gz") if held_out(f.package)][:functions]
-    yield _make_shard(_Task(str(corpus), "eval-00000", 1, [_line(f) for f in chosen], (), recipe))
+def build_eval(
+    corpus: Path, recipe: Recipe, functions: int = 3000, *, keep: bool = False
+) -> Iterator[Made]:
+    """Held-out shards, one bug an example, packages never trained on: `eval-00000` as text, `eval-00001` executed.
+
+    keep: do not make again what is there.
+    """
+    if not (keep and (corpus / "eval-00000").is_dir()):
+        every = fn.read(corpus / "functions.jsonl.gz")
+        chosen = [_line(f) for f in every if held_out(f.package)][:functions]
+        yield _make_shard(_Task(str(corpus), "eval-00000", 1, chosen, (), recipe))
+    if keep and (corpus / "eval-00001").is_dir():
+        return
     alone = [one for one in _alone(corpus, recipe) if held_out(_function(one[0]).package)]
     if alone:
         yield _make_shard(_Task(str(corpus), "eval-00001", 2, (), alone, recipe))

@@ -20,12 +20,14 @@ from trm.encode import Encoded, Execution, Target, encode, target_of
 from trm.vocab import Vocab
 
 # How much more (or less) often than by the operators' own weights a kind is drawn for training: slips of one token are the
-# commonest of real bugs but apply to few places of a function; lost statements apply everywhere and are seldom recoverable.
+# commonest of seeded bugs but apply to few places of a function; real fixes insert: lost statements, arguments, calls
+# (docs/experiments.md).
 _EMPHASIS = {
-    "comparison": 4, "arithmetic": 3, "boolean_swap": 3, "augmented": 2, "constant": 2.5, "truth": 2, "sign": 1.5,
-    "name": 1.6, "function": 3, "builtin": 2.5, "method": 1.5, "slice_bound": 3, "offset_delete": 3, "offset_insert": 0.8,
+    "comparison": 4, "arithmetic": 2.5, "boolean_swap": 2.5, "augmented": 2, "constant": 2.5, "truth": 2, "sign": 1.5,
+    "name": 2, "function": 3, "builtin": 2.5, "method": 2, "slice_bound": 3, "offset_delete": 3, "offset_insert": 0.8,
     "operand_delete": 3, "comparison_delete": 2, "swap_operands": 2, "swap_arguments": 1.5, "negate": 1.3,
-    "statement_delete": 0.5, "extra_statement": 0.5, "extra_suffix": 0.6, "extra_wrap": 0.7, "statement_insert": 0.7,
+    "argument_delete": 2, "unwrap_call": 2, "index_delete": 1.6, "filter_delete": 1.6, "block_unwrap": 1.5,
+    "extra_suffix": 0.8, "statement_insert": 0.9,
     "return_change": 0.6, "decorator_change": 0.2, "splat": 0.5, "qualify": 0.5, "await_change": 0.3,
 }  # fmt: skip
 WEIGHTS = {op.name: op.weight * _EMPHASIS.get(op.name, 1.0) for op in OPERATORS}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from difflib import SequenceMatcher
 
 from tools.source.operators.base import operator
 from tools.source.operators.scope import Scope
@@ -14,6 +15,7 @@ _MEMBER = {"in": "not in", "not in": "in", "is": "is not", "is not": "is"}
 _ARITHMETIC = ("+", "-", "*", "//", "/", "%")
 _BITS = ("&", "|", "^", "<<", ">>")
 _JUMPS = ("break_statement", "continue_statement", "pass_statement")
+_SPELLED_ALIKE = 0.7  # of matching characters
 _NUMBER = re.compile(r"\d+")
 
 
@@ -328,3 +330,23 @@ def mined_literal(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     if item.load and item.end - item.start == 1:
         for other in scope.mined[:32]:
             yield view.put(item, (other,), ATOM)
+
+
+@operator(
+    "spelling",
+    "constant",
+    1,
+    "string",
+    ("f('Jupyter')", "f('Jupiter')"),
+    weight=0.0,
+)
+def spelling(view: View, scope: Scope, item: Item) -> Iterator[Change]:
+    """A string by one of the tests that is spelled almost the same (the example is run with 'Jupiter' given)."""
+    text = view.texts[item.start]
+    if not item.load or item.end - item.start != 1 or len(text) < 5:
+        return
+    for other in scope.mined:
+        if other != text and other[-1] in "'\"":
+            same = SequenceMatcher(None, text[1:-1], other[1:-1]).ratio()
+            if same >= _SPELLED_ALIKE:
+                yield view.put(item, (other,), ATOM)
