@@ -11,7 +11,7 @@ from tools.verdicts import Limits, Outcome, TestResult
 CUT = (Outcome.TIMEOUT, Outcome.CRASHED)
 _PEERS = 2.0  # times another test's time, where that is but a hint
 _MOST_BY_PEERS = 1.0  # CPU seconds that such a hint can ask for
-_UNKNOWN = 0.3  # CPU seconds of a test where nothing is known at all
+_UNKNOWN = 0.1  # CPU seconds of a test where nothing is known at all
 
 
 class Records:

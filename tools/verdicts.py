@@ -44,7 +44,7 @@ class Limits:
     """
 
     factor: float = 10.0
-    cpu_floor: float = 0.1
+    cpu_floor: float = 0.05
     wall_floor: float = 2.0
     baseline_seconds: float = 10.0  # a test of the baseline, CPU; wall is three times as much
     setup_seconds: float = 60.0  # start, import and collection
