@@ -91,6 +91,26 @@ def statement_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 
 
 @operator(
+    "pair_delete",
+    "deletion",
+    3,
+    "statement part",
+    ("a = f(b)\nd = g(a)\nreturn_ = b", "return_ = b"),
+    ("if a:\n    b()\n    c()\nd", "if a:\n    pass\nd"),
+)
+def pair_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
+    """Delete two neighbouring statements; the only ones of a block become `pass`."""
+    siblings = _siblings(view, item)
+    at = next((i for i, other in enumerate(siblings) if other is item), len(siblings))
+    if at + 1 >= len(siblings):
+        return
+    first, second = view.span(item), view.span(siblings[at + 1])
+    if first is not None and second is not None and first[1] == second[0]:
+        alone = len(siblings) == 2 and item.parent is not None
+        yield first[0], second[1], ("pass", NEWLINE) if alone else ()
+
+
+@operator(
     "clause_delete",
     "deletion",
     2,

@@ -103,6 +103,24 @@ def operand_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 
 
 @operator(
+    "middle_delete",
+    "deletion",
+    2,
+    "binary_operator",
+    ("a ** b * c", "a ** c"),
+    ("a - b + c", "a - c"),
+    ("a + b * c", "a * c"),
+)
+def middle_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
+    """The middle operand of three, with the operator that `operand_delete` would keep."""
+    left, right = item.children[0], item.children[-1]
+    if left.kind == "binary_operator":
+        yield left.children[-1].start, right.start, ()
+    if right.kind == "binary_operator":
+        yield left.end, right.children[0].end, ()
+
+
+@operator(
     "swap_operands",
     "order",
     2,
