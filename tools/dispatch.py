@@ -21,6 +21,7 @@ from tools.verdicts import RunnerError
 # Beyond a task's own limits the worker is taken for dead after this many seconds of silence.
 PATIENCE = 30.0
 START_SECONDS = 60.0
+CHAIN = 16  # candidates that one process of the worker may run, see worker/serve.py
 SERVER = {"swap": SESSION, "overlay": ZYGOTE, "process": ZYGOTE}
 
 
@@ -49,6 +50,7 @@ class Dispatcher:
         self._running: dict[int, tuple[Task, _Drive]] = {}
         self._restarted = False
         self._heard = 0.0
+        self._chains = False  # several candidates run in one process
 
     # ------------------------------------------------------------ life
 
@@ -208,7 +210,8 @@ class Dispatcher:
         try:
             while True:
                 try:
-                    while drive.again or (not exhausted and drive.running < jobs + 2):
+                    ahead = jobs * (CHAIN if self._chains else 1) + 2
+                    while drive.again or (not exhausted and drive.running < ahead):
                         task = drive.again.popleft() if drive.again else next(tasks, None)
                         if task is None:
                             exhausted = True
@@ -265,6 +268,7 @@ class Dispatcher:
             if kind == b"R" and drive.tick is not None:
                 drive.tick()
             if kind == b"E":
+                self._chains = data["chain"]
                 del self._running[number]
                 drive.running -= 1
                 if task.options["shadow"]:

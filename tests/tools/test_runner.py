@@ -195,7 +195,7 @@ def test_a_hang_that_is_settled_stays_one(repo, monkeypatch) -> None:
 
 def test_limits_follow_what_is_known() -> None:
     records = Records(Limits(cpu_floor=0.1, factor=10.0))
-    assert records.limit("t.py::a")[0] == 0.3  # nothing is known
+    assert records.limit("t.py::a")[0] == 0.1  # nothing is known
 
     def known(name: str, outcome: Outcome, seconds: float) -> None:
         records.know([TestResult(name, outcome, seconds)])

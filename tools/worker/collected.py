@@ -8,6 +8,7 @@ import marshal
 import os
 import sys
 import threading
+import time
 
 confine = sys.modules["_trm_worker_confine"]
 direct = sys.modules["_trm_worker_direct"]
@@ -18,6 +19,7 @@ items = sys.modules["_trm_worker_items"]
 runs = sys.modules["_trm_worker_session"]
 serve = sys.modules["_trm_worker_serve"]
 slots = sys.modules["_trm_worker_slots"]
+state = sys.modules["_trm_worker_state"]
 swap = sys.modules["_trm_worker_swap"]
 
 
@@ -74,7 +76,7 @@ class Collected:
         gc.freeze()
         server = serve.Server(
             self.fds[0], self.fds[1], self.settings, self.body, prepare=self.prepare,
-            new_slot=lambda place, others: slots.Slot(place, others, self.slot),
+            new_slot=lambda place, others: slots.Slot(place, others, self.slot), pack=slots.packed,
             learn=self.patterns.learn,
         )  # fmt: skip
         server.run()
@@ -98,7 +100,10 @@ class Collected:
         if request["baseline"] or request["writes"] or not self.slotted:
             return None, (None, (swaps, late))
         numbered = [(self.index.numbers[id(function)], code) for function, code in swaps]
-        return None, (slots.packed(request, numbered, late), None)
+        alone = bool(late or request["warm"] or request["want_failure"])
+        direct = set(request["direct"])
+        request["chain"] = not alone and all(test in direct for test in request["tests"])
+        return None, ((numbered, late), None)
 
     def modest(self, request):
         """Whether the files differ by a little."""
@@ -123,12 +128,28 @@ class Collected:
         before = self.patterns.cached()
 
         def run(put, payload):
-            request, numbered, late = marshal.loads(payload)
-            slots.limit_cpu(request["cpu_total"])
+            request, candidates = marshal.loads(payload)
+            slots.limit_cpu(request["cpu_total"] * len(candidates))
             if not (entered and request["direct"]):
                 self.direct.leave()
-            swaps = [(self.index.all[number], code) for number, code in numbered]
-            self.judge(put, request, swaps, late, before=before)
+            had = os.listdir(folder)
+            seen = self.seen(request) if len(candidates) > 1 else None
+            last = candidates[-1][0]
+            for put.number, numbered, late in candidates:
+                swaps = [(self.index.all[number], code) for number, code in numbered]
+                undo = self.judge(put, request, swaps, late, before=before)
+                if put.number == last:
+                    return
+                if seen is None:
+                    return put(b"B", False)
+                if undo is None:
+                    return put(b"B", True)
+                swap.apply(undo)
+                clean()
+                if not self.direct.again(request["tests"]):
+                    return put(b"B", True)
+                if os.listdir(folder) != had or self.seen(request) != seen:
+                    return put(b"B", True)
 
         def clean():
             for fd in files:
@@ -136,6 +157,15 @@ class Collected:
                 os.lseek(fd, 0, os.SEEK_SET)
 
         return rules, run, clean
+
+    def seen(self, request):
+        """What the tests might change; None where that cannot be told."""
+        entries = [self.direct.entries[test] for test in request["tests"]]
+        values = [part for entry in entries for part in (entry.arguments, entry.function)]
+        try:
+            return state.Seen(self.tree.modules(), values)
+        except state.Hidden:
+            return None
 
     def body(self, request, put, place, known):
         """The whole life of a child that is not a slot's. `known`: what `plan` would say."""
@@ -165,9 +195,13 @@ class Collected:
         self.judge(put, request, swaps, late, lines, audit, lambda: self.aftermath(folder, opened))
 
     def judge(self, put, request, swaps, late, lines=None, audit=None, aftermath=dict, before=None):
-        """Runs the tests with the code exchanged. `before`: regular expressions known before."""
+        """Runs the tests with the code exchanged. `before`: regular expressions known before.
+
+        Returns what puts the code back, or None where the tests did not come to an end.
+        """
+        used = time.process_time()
         try:
-            swap.apply(swaps)
+            undo = swap.apply(swaps)
         except swap.Inexact as reason:
             return put(b"N", str(reason))
         if late:
@@ -176,7 +210,9 @@ class Collected:
         if items.run_items(chosen, self.plugin, put, request, lines, audit, self.direct):
             if before is not None and request["warm"]:
                 put.hold(b"W", self.patterns.seen(before))
-            put(b"D", aftermath())
+            put(b"D", dict(aftermath(), cpu=time.process_time() - used))
+            return undo
+        return None
 
     def plan(self, request):
         """(swaps, {absolute path: data} for files that a test imports later)."""

@@ -3,8 +3,8 @@
 Standard library only, Python >= 3.8. Frames: length (4 bytes), job (4 bytes), kind (1 byte), JSON.
 Kinds from a child: S start of a test, R result, F failure, W regular expressions compiled, N not
 exact, A ask again through pytest's protocol, I invalid, C collected, L collection errors, O
-collection error as text, D done, X broken. From a server: H hello, E end of a job. To a server: Q
-request, J number of jobs, K kill a job.
+collection error as text, D done, B that no further candidate may run in it, X broken. From a server:
+H hello, E end of a job. To a server: Q request, J number of jobs, K kill a job.
 """
 
 import json
@@ -20,6 +20,7 @@ confine = sys.modules["_trm_worker_confine"]
 namespaces = sys.modules["_trm_worker_namespaces"]
 
 HEADER = struct.Struct(">II")
+CHAIN = 16  # candidates that one child may run, as long as nothing else changes in it
 FINAL = (b"D", b"I", b"N", b"A", b"X")  # after one of these nothing more is expected of a child
 CUT = (signal.SIGPROF, signal.SIGXCPU)
 WATCH_MS = 200  # how often children are looked at that said nothing
@@ -116,6 +117,8 @@ class Job:
         self.deadline = self.began + wall
         self.current, self.timed_out, self.done, self.spent = current, False, False, spent
         self.teaches = False  # it runs the code as it is
+        self.request, self.rest = None, []  # rest: [(number, request, CPU seconds)] to run next
+        self.told = 0.0  # CPU seconds of the child that were reported
 
     def ended(self):
         """Whether the child has ended (it stays to be waited for)."""
@@ -133,17 +136,24 @@ class Server:
     """Runs requests in forked children, `jobs` at once, until its input closes."""
 
     def __init__(self, fd_in, fd_out, settings, body, keep=(), prepare=None, new_slot=None,
-                 learn=None):  # fmt: skip
+                 pack=None, learn=None):  # fmt: skip
         """`body(request, put, place, known)` runs in the child.
 
         `prepare(request)` runs before the fork. Its answer is (kind, data) that is final, so that no
-        child is needed; or (None, (payload, None)) for a child of a slot; or (None, (None, known)).
-        `new_slot(place, others)` makes a slot; `learn(data)` takes what a W frame has, and tells
+        child is needed; or (None, (parts, None)) for a child of a slot; or (None, (None, known)).
+        `new_slot(place, others)` makes a slot; `pack(request, [(number, *parts)])` says to it what to
+        run. `learn(data)` takes what a W frame has, and tells
         whether slots must be made anew for it. `keep`: children that are not jobs.
         """
         self.inp, self.out, self.settings = Frames(fd_in), fd_out, settings
         self.body, self.keep, self.prepare, self.new_slot = body, set(keep), prepare, new_slot
         self.queue, self.jobs, self.slots, self.numbers = [], {}, [], 0
+        self.pack, self.chains, self.prepared = (
+            pack,
+            True,
+            {},
+        )  # prepared: number -> what prepare said
+        self.spare = 0.0  # CPU seconds that belong to no job in particular
         self.learn, self.age = learn, 0  # slots that are older than `age` are not used again
         self.poll = select.poll()
         self.poll.register(fd_in, select.POLLIN)
@@ -183,28 +193,43 @@ class Server:
                 self.settings["jobs"] = json.loads(raw)
             elif kind == b"K":
                 self.queue = [entry for entry in self.queue if entry[0] != number]
+                self.prepared.pop(number, None)
                 for job in list(self.jobs.values()):
                     if job.number == number:
                         self.finish(job)
         return still_open
 
+    def ready(self, number, request):
+        """(parts, known) as `prepare` says, and CPU seconds; None where that was final."""
+        if number in self.prepared:
+            return self.prepared.pop(number)
+        spent = time.process_time()
+        kind, data = (None, (None, None)) if self.prepare is None else self.prepare(request)
+        spent = time.process_time() - spent
+        if kind is not None:
+            self.report(number, frame(number, kind, data), spent)
+            return None
+        return data + (spent,)
+
     def start(self, number, request):
-        spent, payload, known = time.process_time(), None, None
-        if self.prepare is not None:
-            kind, data = self.prepare(request)
-            if kind is not None:
-                answer = frame(number, kind, data)
-                return self.report(number, answer, time.process_time() - spent)
-            payload, known = data
-        slot = None if payload is None else self.slot()  # before there is a pipe to inherit
+        began = self.ready(number, request)
+        if began is None:
+            return
+        parts, known, spent = began
+        used = time.process_time()
+        slot = None if parts is None else self.slot()  # before there is a pipe to inherit
         place = self.new_place() if slot is None else slot.place
         reader, writer = os.pipe()
+        rest = []
         try:
             if slot is not None:
-                pid = slot.start(number, payload, writer)
+                rest = self.following(request)
+                run = [(number,) + parts] + [(other,) + its for other, _, _, its in rest]
+                pid = slot.start(self.pack(request, run), writer)
         except EOFError:  # it was killed, by the kernel for memory or by somebody else
             slot.close()
-            slot, place, known = None, self.new_place(), None
+            self.requeue([entry[:3] for entry in rest])
+            slot, place, known, rest = None, self.new_place(), None, []
         if slot is None:
             pid = self.fork(number, request, place, known, reader, writer)
         os.close(writer)
@@ -212,11 +237,45 @@ class Server:
         if request["first"]:  # the child does not tell that it begins
             current, extra = request["first"]
             wall += extra
-        spent = time.process_time() - spent
+        spent += time.process_time() - used
         job = Job(number, pid, reader, place, wall, current, spent, slot)
-        job.teaches = request["warm"]
+        job.teaches, job.request, job.rest = request["warm"], request, [entry[:3] for entry in rest]
         self.jobs[reader] = job
         self.poll.register(reader, select.POLLIN)
+
+    def following(self, request):
+        """[(number, request, CPU seconds, parts)] of waiting requests that the same child may run."""
+        found = []
+        while request.get("chain") and self.chains and self.queue and len(found) < CHAIN - 1:
+            number, other = self.queue[0]
+            began = self.ready(number, other)
+            if began is None:
+                self.queue.pop(0)
+                continue
+            parts, _, spent = began
+            alike = all(other[key] == request[key] for key in request if key != "files")
+            if parts is None or not alike:
+                self.prepared[number] = began
+                break
+            self.queue.pop(0)
+            found.append((number, other, spent, parts))
+        return found
+
+    def requeue(self, entries):
+        """Those that a child did not come to wait again, before all others."""
+        self.queue = [entry[:2] for entry in entries] + self.queue
+
+    def advance(self, job, kind, raw):
+        """The child goes on to its next candidate. Returns the end of the one before as a frame."""
+        used = json.loads(raw)["cpu"] if kind == b"D" else 0.0
+        job.told += used
+        job.done = True
+        ended = self.end(job.number, job.spent + used, job)
+        job.done = False
+        job.number, job.request, job.spent = job.rest.pop(0)
+        job.current, extra = job.request["first"]
+        job.deadline = time.monotonic() + job.request["setup_wall"] + extra
+        return ended
 
     def slot(self):
         if self.slots:
@@ -280,19 +339,25 @@ class Server:
         except OSError:
             still_open, frames = False, []
         out = []
-        for _, kind, raw in frames:
+        for number, kind, raw in frames:
             if kind == b"S":
                 job.current, wall = json.loads(raw)
                 job.deadline = time.monotonic() + wall
             elif kind == b"W":
                 if job.teaches:
                     self.taught(raw)
+            elif kind == b"B":  # `number` is done, but has left traces: others need another child
+                self.chains = self.chains and json.loads(raw)
+                self.requeue([(job.number, job.request, 0)] + job.rest)
+                job.number, job.rest, job.done = None, [], True
             else:
                 if kind == b"R":
                     job.current = None
+                out.append(HEADER.pack(len(raw) + 1, number) + kind + raw)
+                if kind in FINAL and job.rest and kind != b"X":
+                    out.append(self.advance(job, kind, raw))
                 elif kind in FINAL:
                     job.done = True
-                out.append(HEADER.pack(len(raw) + 1, job.number) + kind + raw)
         if not still_open or job.done or last:
             self.finish(job, b"".join(out))
         elif out:
@@ -328,11 +393,21 @@ class Server:
                 status = signal.SIGKILL
                 job.slot.close()
                 self.sweep()
-        spent = job.spent + used + time.process_time() - began
-        self.report(job.number, out, spent, job, status)
+        self.requeue(job.rest)
+        spent = job.spent + max(0.0, used - job.told) + time.process_time() - began
+        if job.number is None:
+            self.spare += spent
+            write_all(self.out, out)
+        else:
+            self.report(job.number, out, spent, job, status)
 
     def report(self, number, out, spent, job=None, status=0):
         """Writes `out` and the end of a job: its CPU seconds include the server's own for it."""
+        write_all(self.out, out + self.end(number, spent, job, status))
+
+    def end(self, number, spent, job=None, status=0):
+        """The frame that says how a job ended."""
+        spent, self.spare = spent + self.spare, 0.0
         signalled = os.WTERMSIG(status) if os.WIFSIGNALED(status) and not job.done else 0
         end = {
             "current": job and job.current,
@@ -340,8 +415,9 @@ class Server:
             "signal": signalled,
             "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
             "cpu": spent,
+            "chain": bool(self.chains and job and job.request and job.request.get("chain")),
         }
-        write_all(self.out, out + frame(number, b"E", end))
+        return frame(number, b"E", end)
 
     def sweep(self):
         slots = self.slots + [job.slot for job in self.jobs.values() if job.slot is not None]

@@ -1,8 +1,8 @@
-"""Slots: confined forks of the collected session that fork a child per candidate and do little else.
+"""Slots: confined forks of the collected session that fork children for candidates and do little else.
 
 A fork makes every page shared, and both sides pay for each page that they touch afterwards. So the
 server that reads requests and compiles code does not fork candidates itself: a slot does, one
-candidate at a time, which has put on all guards before and so spares its children that. A child
+child at a time, which has put on all guards before and so spares its children that. A child
 adds a Landlock domain of its own, so that it can neither signal nor trace its slot.
 Standard library only, Python >= 3.8.
 """
@@ -114,10 +114,10 @@ class Slot:
                 os._exit(code)
         theirs.close()
 
-    def start(self, number, payload, writer):
+    def start(self, payload, writer):
         """The process id of a new child that runs `payload` and writes to `writer`. Raises Gone."""
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [writer]))]
-        head = _HEAD.pack(START, len(payload)) + struct.pack("=I", number)
+        head = _HEAD.pack(START, len(payload))
         try:
             self.channel.sendmsg([head], rights)
             self.channel.sendall(payload)
@@ -128,7 +128,7 @@ class Slot:
     def reap(self):
         """Ends the child: (status, CPU seconds of it and of the slot). Raises Gone."""
         try:
-            self.channel.sendall(_HEAD.pack(REAP, 0) + bytes(4))
+            self.channel.sendall(_HEAD.pack(REAP, 0))
             status, child, own = _END.unpack(_exactly(self.channel, _END.size))
         except OSError:
             raise Gone
@@ -152,19 +152,19 @@ def _serve(channel, rules, run, clean):
     gc.freeze()
     namespaces.release_memory()
     pid, used = 0, time.process_time()
-    room, size = socket.CMSG_SPACE(4), _HEAD.size + 4
+    room = socket.CMSG_SPACE(4)
     while True:
-        head, extra, _, _ = channel.recvmsg(size, room)
+        head, extra, _, _ = channel.recvmsg(_HEAD.size, room)
         if not head:
             return
-        kind, length = _HEAD.unpack(head[: _HEAD.size])
+        kind, length = _HEAD.unpack(head)
         if kind == START:
             writer = struct.unpack("=i", extra[0][2][:4])[0]
             os.set_inheritable(writer, False)
             payload = _exactly(channel, length)
             pid = os.fork()
             if pid == 0:
-                _child(channel, rules, run, writer, struct.unpack("=I", head[-4:])[0], payload)
+                _child(channel, rules, run, writer, payload)
             try:
                 os.setpgid(pid, pid)
             except OSError:
@@ -180,8 +180,8 @@ def _serve(channel, rules, run, clean):
             used = now
 
 
-def _child(channel, rules, run, writer, number, payload):
-    code, put = 70, serve.Put(writer, number)
+def _child(channel, rules, run, writer, payload):
+    code, put = 70, serve.Put(writer, 0)
     try:
         os.setpgid(0, 0)
         namespaces.die_with_parent()
@@ -224,11 +224,11 @@ def _end(pid):
     return status, spent
 
 
-def packed(request, swaps, late):
-    """What a child of a slot is told."""
+def packed(request, candidates):
+    """What a child of a slot is told: `candidates` are (number, swaps, late), the request is theirs all."""
     left_out = ("files", "args", "reads", "late")
     options = {name: value for name, value in request.items() if name not in left_out}
-    return marshal.dumps((options, swaps, late))
+    return marshal.dumps((options, candidates))
 
 
 def limit_cpu(seconds):

@@ -377,9 +377,11 @@ def plan(source, data, index, tree):
 
 
 def apply(swaps):
-    """Exchanges the code. Raises Inexact where CPython refuses."""
+    """Exchanges the code and returns what puts it back. Raises Inexact where CPython refuses."""
+    before = [(function, function.__code__) for function, _ in swaps]
     try:
         for function, code in swaps:
             function.__code__ = code  # it would only warn of another kind of code: see _signature
     except ValueError as error:
         raise Inexact(str(error))
+    return before

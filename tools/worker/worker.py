@@ -107,6 +107,7 @@ def main():
         session = sibling("session")
         sibling("items")
         sibling("slots")
+        sibling("state")
     except ImportError as error:
         serve.write_frame(fds[1], 0, b"X", {"error": "no-pytest", "message": str(error)})
         return 3

@@ -1,0 +1,159 @@
+"""What a test leaves behind is noticed wherever it may hide, and what cannot be looked into is not trusted."""
+
+import importlib.util
+import itertools
+import random
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PATH = Path(__file__).parents[2] / "tools" / "worker" / "state.py"
+spec = importlib.util.spec_from_file_location("worker_state_under_test", PATH)
+assert spec is not None and spec.loader is not None
+state: Any = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(state)
+
+TEXT = """
+import collections, enum, functools, re
+from dataclasses import dataclass, field
+
+WORD = re.compile("a")
+NUMBER, NAMES, TABLE = 1, ["a", ["b"]], {"k": {1, 2}}
+QUEUE, BYTES = collections.deque([1]), bytearray(b"x")
+
+class Color(enum.Enum):
+    RED = 1
+
+@dataclass
+class Point:
+    x: int = 0
+    seen: list = field(default_factory=list)
+
+class Slotted:
+    __slots__ = ("a",)
+    def __init__(self):
+        self.a = []
+
+class Names(list):
+    pass
+
+ORIGIN, SLOTTED, MINE = Point(), Slotted(), Names()
+
+def default(x=[]):
+    return x
+
+def make():
+    count = 0
+    def more():
+        nonlocal count
+        count += 1
+        return count
+    return more
+
+counter = make()
+part = functools.partial(default, [5])
+
+@functools.lru_cache(maxsize=None)
+def cached(n):
+    return n
+
+class Thing:
+    shared = []
+    @property
+    def size(self):
+        return 1
+    @staticmethod
+    def make():
+        return 1
+
+error = ValueError("x")
+"""
+
+
+@pytest.fixture
+def module() -> Iterator[types.ModuleType]:
+    made = types.ModuleType("state_of_this")
+    sys.modules[made.__name__] = made  # dataclasses look there
+    exec(TEXT, made.__dict__)
+    yield made
+    del sys.modules[made.__name__]
+
+
+def seen(module: types.ModuleType, *values: object) -> Any:
+    return state.Seen([module], values)
+
+
+def test_nothing_changed_is_seen_as_that(module: Any) -> None:
+    before = seen(module, [1, [2]])
+    module.default.__code__, code = module.make.__code__, module.default.__code__
+    module.default.__code__ = code
+    sorted(module.NAMES[:1])
+    assert module.Color(1) is module.Color.RED and module.WORD.search("a")
+    arguments = [1, [2]]
+    assert seen(module, arguments) == seen(module, arguments)
+    assert seen(module).facts[0] == before.facts[0]
+
+
+CHANGES: list[Callable[[Any], object]] = [
+    lambda m: setattr(m, "NUMBER", 2),
+    lambda m: setattr(m, "new", 1),
+    lambda m: m.NAMES[1].append(1),
+    lambda m: m.NAMES.reverse(),
+    lambda m: m.TABLE["k"].add(3),
+    lambda m: m.QUEUE.append(2),
+    lambda m: m.BYTES.extend(b"y"),
+    lambda m: m.ORIGIN.seen.append(1),
+    lambda m: setattr(m.ORIGIN, "x", 7),
+    lambda m: m.SLOTTED.a.append(1),
+    lambda m: m.MINE.append(1),
+    lambda m: m.default().append(1),
+    lambda m: m.counter(),
+    lambda m: m.part.args[0].append(1),
+    lambda m: m.cached(1),
+    lambda m: m.Thing.shared.append(1),
+    lambda m: setattr(m.Thing, "shared", 1),
+    lambda m: setattr(m.Color, "extra", 1),
+    lambda m: setattr(m.default, "calls", 1),
+    lambda m: setattr(m.error, "note", 1),
+    lambda m: random.random(),
+    lambda m: sys.path.append("somewhere"),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_noticed(module: Any, change: Callable[[Any], object], monkeypatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = seen(module)
+    change(module)
+    assert seen(module) != before
+
+
+def test_changed_arguments_and_environment_are_noticed(module: Any, monkeypatch) -> None:
+    argument = [3, 1]
+    before = seen(module, argument)
+    argument.sort()
+    assert seen(module, argument) != before
+    before = seen(module)
+    monkeypatch.setenv("SOMETHING", "new")
+    assert seen(module) != before
+
+
+@pytest.mark.parametrize("value", [itertools.count(), (x for x in "ab"), open, object()])
+def test_what_cannot_be_looked_into_is_not_trusted(module: Any, value: object) -> None:
+    if value is open:
+        with open(__file__) as module.thing, pytest.raises(state.Hidden):
+            seen(module)
+        return
+    module.thing = value
+    with pytest.raises(state.Hidden):
+        seen(module)
+
+
+def test_too_much_to_look_at_is_not_looked_at(module: Any) -> None:
+    module.many = [[] for _ in range(state.MOST + 1)]
+    with pytest.raises(state.Hidden):
+        seen(module)

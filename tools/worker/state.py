@@ -1,0 +1,193 @@
+"""Whether running a test left everything as it was, so that another candidate may run in the same process.
+
+Looked at are the variables of the project's modules and of the tests, with what can be reached from
+them through containers, functions, classes and instances of plain classes, the arguments of the
+tests, and the usual places of a process. What may hide a state that cannot be seen (an open file, an
+iterator, a lock, an object of an extension) makes the answer no. Standard library only, Python >= 3.8.
+"""
+
+import collections
+import functools
+import os
+import re
+import sys
+import threading
+import types
+import warnings
+
+MOST = 5000  # objects that are looked at
+# Instances of classes from these modules do not change, or only in what nobody can tell.
+STILL = {
+    "_abc", "_decimal", "_thread_local", "abc", "dataclasses", "datetime", "decimal", "fractions",
+    "functools.singledispatch", "logging", "numbers", "pathlib", "typing", "typing_extensions",
+    "uuid", "zoneinfo",
+}  # fmt: skip
+IMPORTED = {"__spec__", "__loader__", "__builtins__"}  # variables of every module
+ATOMS = (
+    int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range, slice,
+    types.CodeType, types.ModuleType, types.BuiltinFunctionType, types.GetSetDescriptorType,
+    types.MemberDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
+    types.ClassMethodDescriptorType, types.MethodWrapperType, re.Pattern,
+)  # fmt: skip
+if hasattr(types, "GenericAlias"):
+    ATOMS += (types.GenericAlias,)
+if hasattr(types, "UnionType"):
+    ATOMS += (types.UnionType,)
+LISTS = (list, tuple, set, frozenset, collections.deque)
+DICTS = (dict, types.MappingProxyType)
+CACHED = type(functools.lru_cache(maxsize=1)(len))
+_CELL = type((lambda x: lambda: x)(0).__closure__[0])
+
+
+class Hidden(Exception):
+    """Something may have a state that cannot be seen."""
+
+
+class Seen:
+    """What there was at one time. Two of the same process are compared with `==`."""
+
+    def __init__(self, modules, values):
+        """`modules`: whose variables are looked at; `values`: other things. Raises Hidden."""
+        self.names = {module.__name__ for module in modules}
+        self.facts = _process()
+        self._known, self._queue = set(), []
+        for module in modules:
+            self._dict({name: v for name, v in vars(module).items() if name not in IMPORTED})
+        for value in values:
+            self._add(value)
+        while self._queue:
+            if len(self._known) > MOST:
+                raise Hidden("too much")
+            self._look(self._queue.pop())
+        # alive as long as this is, so that an address means one object
+        del self._known, self._queue
+
+    def __eq__(self, other):
+        return self.facts == other.facts
+
+    __hash__ = None
+
+    def _add(self, value):
+        if not isinstance(value, ATOMS) and id(value) not in self._known:
+            self._known.add(id(value))
+            self._queue.append(value)
+
+    def _note(self, *parts):
+        """Parts are objects, compared by identity, and kept."""
+        self.facts.append(_Same(parts))
+
+    def _dict(self, mapping):
+        keys, values = tuple(mapping.keys()), tuple(mapping.values())
+        self._note(*keys)
+        self._note(*values)
+        for value in values:
+            self._add(value)
+
+    def _look(self, value):
+        kind = type(value)
+        if isinstance(value, LISTS) and kind.__module__ in ("builtins", "collections"):
+            self._note(*value)
+            for part in value:
+                self._add(part)
+        elif isinstance(value, DICTS) and kind.__module__ in ("builtins", "collections"):
+            self._dict(value)
+        elif kind is bytearray:
+            self.facts.append(bytes(value))
+        elif kind is types.FunctionType:
+            self._function(value)
+        elif kind is _CELL:
+            try:
+                content = value.cell_contents
+            except ValueError:
+                content = None
+            self._note(content)
+            self._add(content)
+        elif kind is types.MethodType:
+            self._add(value.__self__)
+            self._add(value.__func__)
+        elif kind in (staticmethod, classmethod):
+            self._add(value.__func__)
+        elif kind is property:
+            for part in (value.fget, value.fset, value.fdel):
+                self._add(part)
+        elif kind is CACHED:
+            self.facts.append(tuple(value.cache_info()))
+            self._add(value.__wrapped__)
+        elif kind is functools.partial:
+            self._note(value.func, *value.args)
+            for part in (value.func, value.args, value.keywords):
+                self._add(part)
+        elif isinstance(value, type):
+            if value.__module__ in self.names:
+                self._dict(vars(value))
+        elif kind.__module__ in STILL:
+            pass
+        elif isinstance(value, BaseException):
+            self._add(value.args)
+            self._dict(vars(value))
+        elif kind.__module__ in self.names or kind is types.SimpleNamespace:
+            self._instance(value, kind)
+        else:
+            raise Hidden("%s.%s" % (kind.__module__, kind.__qualname__))
+
+    def _function(self, function):
+        self._note(function.__code__, function.__defaults__, function.__kwdefaults__)
+        for part in (function.__defaults__, function.__kwdefaults__, function.__dict__):
+            self._add(part)
+        for cell in function.__closure__ or ():
+            self._add(cell)
+
+    def _instance(self, value, kind):
+        """Its attributes, and what it is made of if it is a container."""
+        for base in kind.__mro__:
+            if base.__module__ in self.names or base in (object, types.SimpleNamespace):
+                names = base.__dict__.get("__slots__", ())
+                for name in (names,) if isinstance(names, str) else names:
+                    if name not in ("__dict__", "__weakref__"):
+                        part = getattr(value, name, None)
+                        self._note(part)
+                        self._add(part)
+            elif base in LISTS:
+                self._add(base(base.__iter__(value)))
+            elif base is dict:
+                self._dict(dict(dict.items(value)))
+            elif not (base in ATOMS or base.__module__ in STILL | {"enum"}):
+                raise Hidden("%s.%s" % (base.__module__, base.__qualname__))
+        if hasattr(value, "__dict__"):
+            self._dict(vars(value))
+
+
+class _Same:
+    """Objects, compared by identity."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def __eq__(self, other):
+        mine, theirs = self.parts, other.parts if isinstance(other, _Same) else ()
+        return len(mine) == len(theirs) and all(a is b for a, b in zip(mine, theirs))
+
+    __hash__ = None
+
+
+def _process():
+    """What else a test may leave changed in its process."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+    facts = [
+        environment, os.getcwd(), threading.active_count(), tuple(sys.path),
+        sys.getrecursionlimit(), len(warnings.filters), sys.gettrace(), len(os.listdir("/proc/self/fd")),
+        _Same((sys.stdin, sys.stdout, sys.stderr, sys.excepthook)),
+        _Same(tuple(vars(sys.modules["builtins"]).values())),
+    ]  # fmt: skip
+    generator = sys.modules.get("random")
+    if generator is not None:
+        facts.append(generator.getstate())
+    context = sys.modules.get("decimal")
+    if context is not None:
+        facts.append(repr(context.getcontext()))
+    for name in ("numpy.random", "torch"):
+        if name in sys.modules:
+            raise Hidden(name)
+    return facts
