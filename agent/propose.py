@@ -20,9 +20,9 @@ import numpy as np
 
 from agent.locate import Suspect
 from agent.suggest import Suggestion
-from tools.ahead import ahead
 from tools.source.edits import Edit, EditError, apply_edit, parses
 from tools.source.operators import Scope, canonical, enumerate_edits
+from trm.ahead import ahead
 
 if TYPE_CHECKING:
     from trm.predict import Analysis, Predictor

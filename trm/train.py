@@ -17,8 +17,8 @@ import numpy as np
 import optax
 from platformdirs import user_cache_path
 
-from tools.ahead import ahead
 from trm import loss as losses
+from trm.ahead import ahead
 from trm.checkpoint import (
     VOCAB,
     CheckpointError,

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tools.ahead import ahead
+from trm.ahead import ahead
 
 
 def test_items_come_in_order_and_not_more_than_allowed_are_made():
