@@ -10,7 +10,6 @@ H hello, E end of a job. To a server: Q request, J number of jobs, K kill a job.
 import json
 import os
 import select
-import shutil
 import signal
 import struct
 import sys
@@ -18,6 +17,7 @@ import time
 
 confine = sys.modules["_trm_worker_confine"]
 namespaces = sys.modules["_trm_worker_namespaces"]
+places = sys.modules["_trm_worker_places"]
 
 HEADER = struct.Struct(">II")
 CHAIN = 16  # candidates that one child may run, as long as nothing else changes in it
@@ -82,28 +82,6 @@ class Put:
     def hold(self, kind, data):
         """Writes it together with the next frame: every write wakes the server."""
         self._held += frame(self.number, kind, data)
-
-
-class Place:
-    """Where a candidate may write: a folder."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        os.mkdir(folder, 0o700)
-
-    def empty(self):
-        """As it was made: what a candidate did to it is undone."""
-        if os.stat(self.folder).st_mode & 0o7777 != 0o700:
-            os.chmod(self.folder, 0o700)
-        for entry in os.listdir(self.folder):
-            remove(os.path.join(self.folder, entry))
-        if hasattr(os, "listxattr"):
-            for name in os.listxattr(self.folder):
-                if name.startswith("user."):
-                    os.removexattr(self.folder, name)
-
-    def remove(self):
-        remove(self.folder)
 
 
 class Job:
@@ -329,7 +307,7 @@ class Server:
     def new_place(self):
         self.numbers += 1
         name = "c%d-%d" % (os.getpid(), self.numbers)  # the other server has places there too
-        return Place(os.path.join(self.settings["scratch"], name))
+        return places.Place(os.path.join(self.settings["scratch"], name))
 
     def relay(self, job, last=False):
         try:
@@ -430,23 +408,3 @@ class Server:
             except AttributeError:
                 pass
         confine.kill_strays(mine)
-
-
-def remove(path):
-    """Removes a folder or file that a candidate had, whatever modes it set."""
-    try:
-        if os.path.islink(path) or not os.path.isdir(path):
-            return os.unlink(path)
-        return os.rmdir(path)
-    except OSError:
-        pass
-    try:
-        os.chmod(path, 0o700)
-        for base, names, _ in os.walk(path):
-            for name in names:
-                inner = os.path.join(base, name)
-                if not os.path.islink(inner):
-                    os.chmod(inner, 0o700)
-    except OSError:
-        pass
-    shutil.rmtree(path, ignore_errors=True)

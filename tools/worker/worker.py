@@ -91,6 +91,7 @@ def main():
     for fd in fds:
         os.set_inheritable(fd, False)
     namespaces, confine = sibling("namespaces"), sibling("confine")
+    sibling("places")
     serve = sibling("serve")
     frames, first = serve.Frames(fds[0]), []
     while not first:
