@@ -40,6 +40,9 @@ _BEYOND = -60.0  # nats, for edits longer than the heads reach
 _BATCH = 96  # candidates scored at a time
 _DEPTHS = (1, 2, 4, 99)  # content slots after which a score is looked at again; the last are all
 _COMPLETE = 0
+_SETTLED = (
+    0.01  # nats: where the model can add no more than that to the prior, it is not asked further
+)
 _AHEAD = 48  # candidates scored while others are validated
 _PUT_OFF = 20_000  # candidates that may wait
 
@@ -183,17 +186,20 @@ class ModelStream:
         lines = np.array([self.unit.suspicion(key[0]) for key in keys])
         prior = self._prior(lines, np.array([tier for _, tier in origin]))
 
-        def scored(indices: Sequence[int], depth: int) -> list[float]:
+        least = self.bias + prior + math.log(_PRIOR)  # what the prior alone gives
+
+        def scored(indices: Sequence[int], depth: int) -> Iterator[tuple[float, int, int]]:
+            """Entries of the heap: -score, the slots it counts (or _COMPLETE), index."""
             some = [keys[i] for i in indices]
             found = self.predictor.score(self.analysis, some, depth)
-            return self._mixed(found, lines[indices], prior[indices])
+            mixed = self._mixed(found, lines[indices], prior[indices])
+            for index, score in zip(indices, mixed, strict=True):
+                whole = self.predictor.slots(self.analysis, keys[index][2]) <= depth
+                done = whole or score - least[index] < _SETTLED
+                yield -score, _COMPLETE if done else depth, index
 
         # best first: what is known to be best is refined, slot by slot, until it is complete
-        everything = range(len(keys))
-        heap = [
-            (-bound, 1, index)
-            for index, bound in zip(everything, scored(everything, 1), strict=True)
-        ]
+        heap = list(scored(range(len(keys)), 1))
         heapq.heapify(heap)
         while heap:
             if heap[0][1] == _COMPLETE:
@@ -207,10 +213,8 @@ class ModelStream:
                 if entry[1] == _COMPLETE:
                     heapq.heappush(heap, entry)
             for known, depth in pairwise(_DEPTHS):
-                indices = [index for _, have, index in best if have == known]
-                for index, score in zip(indices, scored(indices, depth), strict=True):
-                    whole = self.predictor.slots(self.analysis, keys[index][2]) <= depth
-                    heapq.heappush(heap, (-score, _COMPLETE if whole else depth, index))
+                for entry in scored([index for _, have, index in best if have == known], depth):
+                    heapq.heappush(heap, entry)
 
     @staticmethod
     def _prior(lines: Any, tiers: Any) -> Any:
