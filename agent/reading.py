@@ -50,7 +50,7 @@ class Reader:
             predictor = Predictor(
                 self.checkpoint, untrained=self.rank == "untrained", seed=self.seed
             )
-            predictor.warm((64, 128))
+            predictor.warm()
             self._predictor = predictor
         except BaseException as error:  # raised by `predictor`, where it belongs
             self._error = error

@@ -176,23 +176,36 @@ class Predictor:
             params = init_params(self.config, seed)
         self.params = jax.device_put(params)
 
-    def warm(self, lengths: Sequence[int] = LENGTHS[:3]) -> None:
-        """Load or compile what units of the given padded lengths need, so that the first real one does not wait."""
+    def warm(self, lengths: Sequence[int] = LENGTHS[1:3]) -> None:
+        """Load or compile what units of these padded lengths (most have 128) need, so that the first real one does not wait."""
+        ready: list[Analysis] = []
         for length in lengths:
             size = length - 4
             empty = np.zeros(size, np.int16)
             encoded = Encoded(np.zeros((size, PIECES), np.uint16), empty.astype(np.uint8), empty.astype(np.uint16),
                               empty, empty, np.zeros((size, 9), np.uint8), empty - 1, empty - 1, size - 2, ("", "x"))  # fmt: skip
-            analysis = self.analyse(encoded)
+            ready += (analysis for analysis, _, _ in self._recursion(encoded))
         for slots in _SLOTS:
             places = (divmod(number, 40) for number in range(slots // 2))  # two slots each
-            self.score(analysis, [(at, at + 1 + more, ("x",)) for more, at in places])
+            self.score(ready[-1], [(at, at + 1 + more, ("x",)) for more, at in places])
 
     def analyse(self, encoded: Encoded) -> Analysis:
         """Run the recursion on one unit, to its last step or to the first whose halting probability reaches HALT.
 
         Raises ValueError beyond the longest bucket.
         """
+        steps: list[Step] = []
+        analysis = None
+        for analysis, bits, halt in self._recursion(encoded):
+            best = self._greedy(analysis)
+            steps.append(Step(np.exp(analysis.start[: encoded.code + 2]), bits, halt, best))
+            if halt >= HALT:
+                break
+        assert analysis is not None
+        return dataclasses.replace(analysis, steps=tuple(steps))
+
+    def _recursion(self, encoded: Encoded) -> Iterator[tuple[Analysis, np.ndarray, float]]:
+        """After each supervision step: what scoring needs, the bits of z, the halting probability."""
         length = padded_length(encoded.length)
         if length is None:
             raise ValueError(f"{encoded.length} positions are more than {LENGTHS[-1]}")
@@ -202,7 +215,6 @@ class Predictor:
         mask[:, :length], text[:length] = batch["mask"], batch["text"][0]
         zeros: Any = np.zeros((2, 1, length, width), np.float32)
         state = State(*zeros)
-        steps: list[Step] = []
         for number in range(self.config.steps):
             state, said = _step(
                 self.params, batch, state, np.array(number == 0), config=self.config
@@ -212,12 +224,7 @@ class Predictor:
             y = np.zeros((1, LENGTHS[-1], width), np.float32)
             y[:, :length] = state.y
             analysis = Analysis(encoded, (), start[0, :size], span[0, :size], y, mask, text)
-            best = self._greedy(analysis)
-            seen = np.exp(analysis.start[: encoded.code + 2])
-            steps.append(Step(seen, bits[0, :size], float(halt[0]), best))
-            if steps[-1].halt >= HALT:
-                break
-        return dataclasses.replace(analysis, steps=tuple(steps))
+            yield analysis, bits[0, :size], float(halt[0])
 
     def _greedy(self, analysis: Analysis) -> Proposal | None:
         if int(analysis.start.argmax()) == 0:
