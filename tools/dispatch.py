@@ -21,7 +21,7 @@ from tools.verdicts import RunnerError
 # Beyond a task's own limits the worker is taken for dead after this many seconds of silence.
 PATIENCE = 30.0
 START_SECONDS = 60.0
-CHAIN = 16  # candidates that one process of the worker may run, see worker/serve.py
+CHAIN = 16  # candidates that one process of the worker may run where nothing is left behind
 SERVER = {"swap": SESSION, "overlay": ZYGOTE, "process": ZYGOTE}
 
 
@@ -41,7 +41,7 @@ class Dispatcher:
     def __init__(self, root: Path, python: str, args: Sequence[str], settings: dict[str, Any],
                  setup_seconds: float) -> None:  # fmt: skip
         self.root, self.python, self.args = root, python, list(args)
-        self.settings, self.setup_seconds = settings, setup_seconds
+        self.settings, self.setup_seconds = {**settings, "chain": CHAIN}, setup_seconds
         self.hello: dict[str, Any] = {}
         self.session: dict[str, Any] = {}
         self.ids: set[str] = set()
@@ -50,7 +50,7 @@ class Dispatcher:
         self._running: dict[int, tuple[Task, _Drive]] = {}
         self._restarted = False
         self._heard = 0.0
-        self._chains = False  # several candidates run in one process
+        self._chain = 1  # candidates that a process of the worker runs now
 
     # ------------------------------------------------------------ life
 
@@ -210,8 +210,8 @@ class Dispatcher:
         try:
             while True:
                 try:
-                    ahead = jobs * (CHAIN if self._chains else 1) + 2
-                    while drive.again or (not exhausted and drive.running < ahead):
+                    most = jobs * self._chain + 2
+                    while drive.again or (not exhausted and drive.running < most):
                         task = drive.again.popleft() if drive.again else next(tasks, None)
                         if task is None:
                             exhausted = True
@@ -268,7 +268,7 @@ class Dispatcher:
             if kind == b"R" and drive.tick is not None:
                 drive.tick()
             if kind == b"E":
-                self._chains = data["chain"]
+                self._chain = data["chain"]
                 del self._running[number]
                 drive.running -= 1
                 if task.options["shadow"]:

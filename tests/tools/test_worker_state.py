@@ -41,7 +41,10 @@ class Slotted:
 class Names(list):
     pass
 
-ORIGIN, SLOTTED, MINE = Point(), Slotted(), Names()
+class Text(str):
+    pass
+
+ORIGIN, SLOTTED, MINE, TITLE = Point(), Slotted(), Names(), Text("t")
 
 def default(x=[]):
     return x
@@ -110,6 +113,7 @@ CHANGES: list[Callable[[Any], object]] = [
     lambda m: setattr(m.ORIGIN, "x", 7),
     lambda m: m.SLOTTED.a.append(1),
     lambda m: m.MINE.append(1),
+    lambda m: setattr(m.TITLE, "level", 1),
     lambda m: m.default().append(1),
     lambda m: m.counter(),
     lambda m: m.part.args[0].append(1),

@@ -34,6 +34,7 @@ class Collected:
         self.tree = observe.Tree(settings["root"])
         self.sources, self.modules = {}, {}
         self.session = self.index = self.direct = None
+        self.imported, self.watched = 0, []  # how many modules there are, and the project's
 
     def run(self):
         confine.become_subreaper()
@@ -162,8 +163,10 @@ class Collected:
         """What the tests might change; None where that cannot be told."""
         entries = [self.direct.entries[test] for test in request["tests"]]
         values = [part for entry in entries for part in (entry.arguments, entry.function)]
+        if len(sys.modules) != self.imported:
+            self.imported, self.watched = len(sys.modules), list(self.tree.modules().values())
         try:
-            return state.Seen(self.tree.modules(), values)
+            return state.Seen(self.watched, values)
         except state.Hidden:
             return None
 

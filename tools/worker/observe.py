@@ -40,17 +40,18 @@ class Tree:
         return found
 
     def modules(self):
-        """The project's imported modules."""
-        return [
-            module
-            for module in list(sys.modules.values())
-            if isinstance(getattr(module, "__file__", None), str)
-            and self.relative(module.__file__) is not None
-        ]
+        """{relative path: module} of the project's imported modules."""
+        found = {}
+        for module in list(sys.modules.values()):
+            name = getattr(module, "__file__", None)
+            path = self.relative(name) if isinstance(name, str) else None
+            if path is not None:
+                found[path] = module
+        return found
 
     def loaded(self):
         """{relative path: file name} of the project's imported modules."""
-        return {self.relative(module.__file__): module.__file__ for module in self.modules()}
+        return {path: module.__file__ for path, module in self.modules().items()}
 
 
 class RanCode:

@@ -20,7 +20,6 @@ namespaces = sys.modules["_trm_worker_namespaces"]
 places = sys.modules["_trm_worker_places"]
 
 HEADER = struct.Struct(">II")
-CHAIN = 16  # candidates that one child may run, as long as nothing else changes in it
 FINAL = (b"D", b"I", b"N", b"A", b"X")  # after one of these nothing more is expected of a child
 CUT = (signal.SIGPROF, signal.SIGXCPU)
 WATCH_MS = 200  # how often children are looked at that said nothing
@@ -95,7 +94,9 @@ class Job:
         self.deadline = self.began + wall
         self.current, self.timed_out, self.done, self.spent = current, False, False, spent
         self.teaches = False  # it runs the code as it is
-        self.request, self.rest = None, []  # rest: [(number, request, CPU seconds)] to run next
+        self.request = self.parts = None  # of the candidate that runs
+        self.rest = []  # [(number, request, parts, CPU seconds)] of those to run next
+        self.chained = False  # there were such
         self.told = 0.0  # CPU seconds of the child that were reported
 
     def ended(self):
@@ -126,11 +127,9 @@ class Server:
         self.inp, self.out, self.settings = Frames(fd_in), fd_out, settings
         self.body, self.keep, self.prepare, self.new_slot = body, set(keep), prepare, new_slot
         self.queue, self.jobs, self.slots, self.numbers = [], {}, [], 0
-        self.pack, self.chains, self.prepared = (
-            pack,
-            True,
-            {},
-        )  # prepared: number -> what prepare said
+        self.pack = pack
+        self.length = settings["chain"]  # candidates for a child; fewer while they leave traces
+        self.prepared = {}  # number -> what `ready` said of a request that waits
         self.spare = 0.0  # CPU seconds that belong to no job in particular
         self.learn, self.age = learn, 0  # slots that are older than `age` are not used again
         self.poll = select.poll()
@@ -202,11 +201,11 @@ class Server:
         try:
             if slot is not None:
                 rest = self.following(request)
-                run = [(number,) + parts] + [(other,) + its for other, _, _, its in rest]
+                run = [(number,) + parts] + [(other,) + its for other, _, its, _ in rest]
                 pid = slot.start(self.pack(request, run), writer)
         except EOFError:  # it was killed, by the kernel for memory or by somebody else
             slot.close()
-            self.requeue([entry[:3] for entry in rest])
+            self.requeue(rest)
             slot, place, known, rest = None, self.new_place(), None, []
         if slot is None:
             pid = self.fork(number, request, place, known, reader, writer)
@@ -217,14 +216,15 @@ class Server:
             wall += extra
         spent += time.process_time() - used
         job = Job(number, pid, reader, place, wall, current, spent, slot)
-        job.teaches, job.request, job.rest = request["warm"], request, [entry[:3] for entry in rest]
+        job.teaches, job.request, job.parts, job.rest = request["warm"], request, parts, rest
+        job.chained = bool(rest)
         self.jobs[reader] = job
         self.poll.register(reader, select.POLLIN)
 
     def following(self, request):
-        """[(number, request, CPU seconds, parts)] of waiting requests that the same child may run."""
+        """[(number, request, parts, CPU seconds)] of waiting requests that the same child may run."""
         found = []
-        while request.get("chain") and self.chains and self.queue and len(found) < CHAIN - 1:
+        while request.get("chain") and self.queue and len(found) < self.length - 1:
             number, other = self.queue[0]
             began = self.ready(number, other)
             if began is None:
@@ -236,21 +236,21 @@ class Server:
                 self.prepared[number] = began
                 break
             self.queue.pop(0)
-            found.append((number, other, spent, parts))
+            found.append((number, other, parts, spent))
         return found
 
     def requeue(self, entries):
-        """Those that a child did not come to wait again, before all others."""
+        """Those that a child did not come to wait again, before all others, prepared as they are."""
         self.queue = [entry[:2] for entry in entries] + self.queue
+        for number, _, parts, spent in entries:
+            self.prepared[number] = parts, None, spent
 
     def advance(self, job, kind, raw):
         """The child goes on to its next candidate. Returns the end of the one before as a frame."""
         used = json.loads(raw)["cpu"] if kind == b"D" else 0.0
         job.told += used
-        job.done = True
         ended = self.end(job.number, job.spent + used, job)
-        job.done = False
-        job.number, job.request, job.spent = job.rest.pop(0)
+        job.number, job.request, job.parts, job.spent = job.rest.pop(0)
         job.current, extra = job.request["first"]
         job.deadline = time.monotonic() + job.request["setup_wall"] + extra
         return ended
@@ -325,8 +325,8 @@ class Server:
                 if job.teaches:
                     self.taught(raw)
             elif kind == b"B":  # `number` is done, but has left traces: others need another child
-                self.chains = self.chains and json.loads(raw)
-                self.requeue([(job.number, job.request, 0)] + job.rest)
+                self.length = max(2, self.length // 2) if json.loads(raw) else 1
+                self.requeue([(job.number, job.request, job.parts, job.spent)] + job.rest)
                 job.number, job.rest, job.done = None, [], True
             else:
                 if kind == b"R":
@@ -336,6 +336,8 @@ class Server:
                     out.append(self.advance(job, kind, raw))
                 elif kind in FINAL:
                     job.done = True
+                    if job.chained:
+                        self.length = min(self.settings["chain"], 2 * self.length)
         if not still_open or job.done or last:
             self.finish(job, b"".join(out))
         elif out:
@@ -393,7 +395,7 @@ class Server:
             "signal": signalled,
             "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
             "cpu": spent,
-            "chain": bool(self.chains and job and job.request and job.request.get("chain")),
+            "chain": self.length if job and job.request and job.request.get("chain") else 1,
         }
         return frame(number, b"E", end)
 

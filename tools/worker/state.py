@@ -18,9 +18,8 @@ import warnings
 MOST = 5000  # objects that are looked at
 # Instances of classes from these modules do not change, or only in what nobody can tell.
 STILL = {
-    "_abc", "_decimal", "_thread_local", "abc", "dataclasses", "datetime", "decimal", "fractions",
-    "functools.singledispatch", "logging", "numbers", "pathlib", "typing", "typing_extensions",
-    "uuid", "zoneinfo",
+    "_abc", "abc", "dataclasses", "datetime", "decimal", "fractions", "logging", "numbers", "pathlib",
+    "typing", "typing_extensions", "uuid", "zoneinfo",
 }  # fmt: skip
 IMPORTED = {"__spec__", "__loader__", "__builtins__"}  # variables of every module
 ATOMS = (
@@ -68,7 +67,9 @@ class Seen:
     __hash__ = None
 
     def _add(self, value):
-        if not isinstance(value, ATOMS) and id(value) not in self._known:
+        if isinstance(value, ATOMS) and type(value).__module__ not in self.names:
+            return
+        if id(value) not in self._known:
             self._known.add(id(value))
             self._queue.append(value)
 
