@@ -23,6 +23,7 @@ from agent.suggest import Suggestion
 from tools.source.edits import Edit, EditError, apply_edit, parses
 from tools.source.operators import Scope, canonical, enumerate_edits
 from trm.ahead import ahead
+from trm.config import MAX_CONTENT
 
 if TYPE_CHECKING:
     from trm.predict import Analysis, Predictor
@@ -38,11 +39,9 @@ _PRIOR = 0.3
 _TIER_SHARES = {1: 0.5, 2: 0.35, 3: 0.12, 4: 0.03}
 _BEYOND = -60.0  # nats, for edits longer than the heads reach
 _BATCH = 96  # candidates scored at a time
-_DEPTHS = (1, 2, 4, 99)  # content slots after which a score is looked at again; the last are all
+_DEPTHS = (1, 2, 4, MAX_CONTENT + 1)  # content slots after which a score is looked at again
 _COMPLETE = 0
-_SETTLED = (
-    0.01  # nats: where the model can add no more than that to the prior, it is not asked further
-)
+_SETTLED = 0.01  # nats: a score that the model can raise no more above the prior is not refined
 _AHEAD = 48  # candidates scored while others are validated
 _PUT_OFF = 20_000  # candidates that may wait
 
@@ -187,14 +186,15 @@ class ModelStream:
         prior = self._prior(lines, np.array([tier for _, tier in origin]))
 
         least = self.bias + prior + math.log(_PRIOR)  # what the prior alone gives
+        targets = self.predictor.targets(self.analysis, keys)
 
         def scored(indices: Sequence[int], depth: int) -> Iterator[tuple[float, int, int]]:
             """Entries of the heap: -score, the slots it counts (or _COMPLETE), index."""
-            some = [keys[i] for i in indices]
-            found = self.predictor.score(self.analysis, some, depth)
+            some = [targets[i] for i in indices]
+            found = self.predictor.score_targets(self.analysis, some, depth)
             mixed = self._mixed(found, lines[indices], prior[indices])
-            for index, score in zip(indices, mixed, strict=True):
-                whole = self.predictor.slots(self.analysis, keys[index][2]) <= depth
+            for index, target, score in zip(indices, some, mixed, strict=True):
+                whole = target is None or len(target.piece) <= depth
                 done = whole or score - least[index] < _SETTLED
                 yield -score, _COMPLETE if done else depth, index
 

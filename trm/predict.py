@@ -238,16 +238,27 @@ class Predictor:
         edits: Sequence[tuple[int, int, tuple[str, ...]]],
         slots: int = MAX_CONTENT + 1,
     ) -> np.ndarray:
-        """(len(edits),) log-probabilities of (start, end, tokens); -inf for what the heads cannot express.
+        """`score_targets` of edits given as (start, end, tokens)."""
+        return self.score_targets(analysis, self.targets(analysis, edits), slots)
+
+    def targets(
+        self, analysis: Analysis, edits: Sequence[tuple[int, int, tuple[str, ...]]]
+    ) -> list[Target | None]:
+        """Edits (start, end, tokens) as the heads see them; None for what they cannot express."""
+        return [target_of(self.vocab, analysis.encoded, *edit) for edit in edits]
+
+    def score_targets(
+        self, analysis: Analysis, targets: Sequence[Target | None], slots: int = MAX_CONTENT + 1
+    ) -> np.ndarray:
+        """(len(targets),) log-probabilities; -inf for None.
 
         slots: content slots that are counted. With fewer than an edit has, its figure is an upper bound, and cheaper: edits that
         begin alike share what is computed.
         """
-        scores = np.full(len(edits), -np.inf)
+        scores = np.full(len(targets), -np.inf)
         # an edit's slots are decoded in one go; edits that differ in what they ask last share them
         asking: dict[tuple, list[tuple[int, Target]]] = {}
-        for index, (start, end, tokens) in enumerate(edits):
-            target = target_of(self.vocab, analysis.encoded, start, end, tokens)
+        for index, target in enumerate(targets):
             if target is None:
                 continue
             scores[index] = (
@@ -264,11 +275,6 @@ class Predictor:
                 found = _gather(words, copies, analysis.text, *padded[1:])
                 np.add.at(scores, part[:, 0], np.asarray(found)[: len(part)])
         return scores
-
-    def slots(self, analysis: Analysis, tokens: tuple[str, ...]) -> int:
-        """Content slots that `tokens` and the END after them take; 0 for more than the heads can express."""
-        target = target_of(self.vocab, analysis.encoded, 0, 0, tokens)
-        return len(target.piece) if target else 0
 
     @staticmethod
     def _chunks(asking: Mapping[tuple, list[tuple[int, Target]]]) -> Iterator[tuple[list, list]]:

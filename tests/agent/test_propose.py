@@ -201,10 +201,10 @@ def test_a_stream_is_not_begun_before_it_may_be_next(streams, told):
 
 def test_the_stream_begins_before_all_is_scored(streams, told, monkeypatch, predictor):
     scored = []
-    exact = type(predictor).score
+    exact = type(predictor).score_targets
     monkeypatch.setattr(
         type(predictor),
-        "score",
+        "score_targets",
         lambda self, a, edits, slots: (
             scored.extend(edits if slots > 1 else ()) or exact(self, a, edits, slots)
         ),
