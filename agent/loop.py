@@ -98,6 +98,7 @@ class _Run:
         except RunnerError as error:
             raise TestsCannotRun(str(error), error.hint) from error
         finally:
+            reader.close()
             runner.close()
 
     def _repair(self, runner: Runner, reader: Reader) -> Iterator[Event]:

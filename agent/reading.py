@@ -37,20 +37,30 @@ class Reader:
         self._analyses: dict[tuple[str, str, int], Any] = {}
         self._predictor = predictor
         self._error: BaseException | None = None
+        self._closed = False
         self._thread: threading.Thread | None = None
         self.reads = rank in ("trm", "untrained")
         if self.reads and predictor is None:
-            self._thread = threading.Thread(target=self._load, daemon=True)
+            # no daemon: one that compiles when the interpreter goes away takes the process with it (abort)
+            self._thread = threading.Thread(target=self._load)
             self._thread.start()
+
+    def close(self) -> None:
+        """The model is not needed any more: what loads it stops soon."""
+        self._closed = True
 
     def _load(self) -> None:
         try:
             from trm.predict import Predictor
 
+            if self._closed:
+                return
             predictor = Predictor(
                 self.checkpoint, untrained=self.rank == "untrained", seed=self.seed
             )
-            predictor.warm()
+            for _ in predictor.warm():
+                if self._closed:
+                    return
             self._predictor = predictor
         except BaseException as error:  # raised by `predictor`, where it belongs
             self._error = error

@@ -13,16 +13,20 @@ T = TypeVar("T")
 def ahead(source: Iterable[T], depth: int) -> Generator[T, None, None]:
     """The items of `source`, taken in a thread that is at most `depth` of them ahead; its exception is raised here.
 
-    Closing the generator ends the thread after the item it is at.
+    Closing the generator, or the end of the program, ends the thread after the item it is at. The interpreter waits for that: a
+    daemon thread that is inside compiled code when the interpreter goes away takes the process with it (abort).
     """
     items: queue.Queue = queue.Queue(depth)
     stop = threading.Event()
     end = object()
 
+    def wanted() -> bool:
+        return not stop.is_set() and threading.main_thread().is_alive()
+
     def put(item: object, error: BaseException | None) -> None:
-        while not stop.is_set():
+        while wanted():
             try:
-                items.put((item, error), timeout=0.5)
+                items.put((item, error), timeout=0.1)
                 return
             except queue.Full:
                 continue
@@ -31,13 +35,13 @@ def ahead(source: Iterable[T], depth: int) -> Generator[T, None, None]:
         try:
             for item in source:
                 put(item, None)
-                if stop.is_set():
+                if not wanted():
                     return
             put(end, None)
         except BaseException as error:  # handed to the consumer
             put(end, error)
 
-    threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=work).start()
     try:
         while True:
             item, error = items.get()

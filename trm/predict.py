@@ -176,8 +176,8 @@ class Predictor:
             params = init_params(self.config, seed)
         self.params = jax.device_put(params)
 
-    def warm(self, lengths: Sequence[int] = LENGTHS[1:3]) -> None:
-        """Load or compile what units of these padded lengths (most have 128) need, so that the first real one does not wait."""
+    def warm(self, lengths: Sequence[int] = LENGTHS[1:3]) -> Iterator[None]:
+        """Load or compile what units of these padded lengths (most have 128) need, an executable an item."""
         ready: list[Analysis] = []
         for length in lengths:
             size = length - 4
@@ -185,9 +185,11 @@ class Predictor:
             encoded = Encoded(np.zeros((size, PIECES), np.uint16), empty.astype(np.uint8), empty.astype(np.uint16),
                               empty, empty, np.zeros((size, 9), np.uint8), empty - 1, empty - 1, size - 2, ("", "x"))  # fmt: skip
             ready += (analysis for analysis, _, _ in self._recursion(encoded))
+            yield
         for slots in _SLOTS:
             places = (divmod(number, 40) for number in range(slots // 2))  # two slots each
             self.score(ready[-1], [(at, at + 1 + more, ("x",)) for more, at in places])
+            yield
 
     def analyse(self, encoded: Encoded) -> Analysis:
         """Run the recursion on one unit, to its last step or to the first whose halting probability reaches HALT.

@@ -77,6 +77,25 @@ CALC = "def add(a, b):\n    return a - b\n"
 TEST = "from calc import add\n\ndef test_add():\n    assert add(2, 3) == 5\n"
 
 
+def test_a_program_that_ends_while_the_model_is_compiled_ends_well(
+    run: Run, tmp_path: Path
+) -> None:
+    """Nothing to fix, or no time to: the thread that compiles must not take the process with it."""
+    run.write(calc__py=CALC.replace("-", "+"), test_calc__py=TEST)
+    run.environ["XDG_CACHE_HOME"] = str(tmp_path / "cold")
+    _, err = run("fix", "--no-tui", code=0)
+    assert "nothing to fix" in err
+
+
+def test_a_program_that_ends_while_candidates_are_scored_ends_well(run: Run) -> None:
+    run.write(
+        calc__py=CALC.replace("a - b", "sum(sorted([a, b, *map(int, str(a))])) if a else b"),
+        test_calc__py=TEST.replace("== 5", "== [4, 'x']"),
+    )
+    _, err = run("fix", "--no-tui", "--max-candidates", "3", code=1)
+    assert "no fix found" in err
+
+
 def test_the_shipped_example_is_repaired_applied_and_undone(run: Run) -> None:
     shutil.rmtree(run.folder)
     ignored = shutil.ignore_patterns("__pycache__", ".pytest_cache")

@@ -17,6 +17,8 @@ from textual.message import Message
 
 from agent.events import Event
 
+_LEAVING = 0.5  # seconds
+
 
 class Feed:
     """The queue between the search's thread and the app's.
@@ -54,8 +56,14 @@ class Feed:
         return len(self._queue)
 
     def abandon(self) -> None:
-        """Nobody reads any more: close the iterator as soon as it yields again."""
+        """Nobody reads any more: close the iterator as soon as it yields again.
+
+        Waits a moment: a daemon that is inside compiled code (the model) when the interpreter goes away aborts the process. A
+        test run that takes longer is waited for in Python, where that cannot happen.
+        """
         self._abandoned = True
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(_LEAVING)
 
     def _notify(self) -> None:
         with self._lock:
