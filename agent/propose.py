@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TIERS = (1, 2, 3, 4)
 _Key = tuple[int, int, tuple[str, ...]]  # start, end and tokens in the leaves of a unit
-MODEL_EDITS = 400  # written by the model itself, a unit
+MODEL_ROUNDS = 25  # of the search for what the model itself writes, a unit; the first costs nothing
 _LINE_WEIGHT = 1.0  # of log suspicion of the line: much of it the model has read already
 _UNIT_WEIGHT = 2.0  # of log suspicion of the unit against the most suspect one
 # The order is that of a mixture: mostly the model's probability, and with this share a prior that knows nothing but tiers and the
@@ -41,6 +41,7 @@ _BEYOND = -60.0  # nats, for edits longer than the heads reach
 _BATCH = 96  # candidates scored at a time
 _DEPTHS = (1, 2, 4, MAX_CONTENT + 1)  # content slots after which a score is looked at again
 _COMPLETE = 0
+_NOTHING: tuple[float, list[Any]] = (-math.inf, [])  # that is still to come from the model
 _SETTLED = 0.01  # nats: a score that the model can raise no more above the prior is not refined
 _AHEAD = 48  # candidates scored while others are validated
 _PUT_OFF = 20_000  # candidates that may wait
@@ -176,16 +177,8 @@ class ModelStream:
         for key, operator, tier in self.unit.enumerated(TIERS):
             keys.append(key)
             origin.append((operator, tier))
-        # after the operators', so that tier 0 is what only the network writes
-        for proposal in self.predictor.propose(self.analysis, MODEL_EDITS):
-            edit = Edit(base + proposal.start, base + proposal.end, proposal.tokens)
-            if (key := self.unit.canonical(edit)) is not None:
-                keys.append(key)
-                origin.append(("model", 0))
         lines = np.array([self.unit.suspicion(key[0]) for key in keys])
         prior = self._prior(lines, np.array([tier for _, tier in origin]))
-
-        least = self.bias + prior + math.log(_PRIOR)  # what the prior alone gives
         targets = self.predictor.targets(self.analysis, keys)
 
         def scored(indices: Sequence[int], depth: int) -> Iterator[tuple[float, int, int]]:
@@ -193,28 +186,46 @@ class ModelStream:
             some = [targets[i] for i in indices]
             found = self.predictor.score_targets(self.analysis, some, depth)
             mixed = self._mixed(found, lines[indices], prior[indices])
-            for index, target, score in zip(indices, some, mixed, strict=True):
+            least = self.bias + prior[indices] + math.log(_PRIOR)  # what the prior alone gives
+            for index, target, score, alone in zip(indices, some, mixed, least, strict=True):
                 whole = target is None or len(target.piece) <= depth
-                done = whole or score - least[index] < _SETTLED
+                done = whole or score - alone < _SETTLED
                 yield -score, _COMPLETE if done else depth, index
 
         # best first: what is known to be best is refined, slot by slot, until it is complete
         heap = list(scored(range(len(keys)), 1))
         heapq.heapify(heap)
-        while heap:
-            if heap[0][1] == _COMPLETE:
+        # the model's own edits, after the operators', so that tier 0 is what only the network writes
+        rounds = itertools.islice(self.predictor.proposals(self.analysis), MODEL_ROUNDS)
+        coming, _ = next(rounds, _NOTHING)
+        while heap or coming > -math.inf:
+            if not heap or self.bias + coming + math.log1p(-_PRIOR) >= -heap[0][0]:
+                coming, proposals = next(rounds, _NOTHING)
+                first = len(keys)
+                for proposal in proposals:
+                    edit = Edit(base + proposal.start, base + proposal.end, proposal.tokens)
+                    if (key := self.unit.canonical(edit)) is not None:
+                        keys.append(key)
+                        origin.append(("model", 0))
+                fresh = range(first, len(keys))
+                lines = np.append(lines, [self.unit.suspicion(keys[i][0]) for i in fresh])
+                prior = np.append(prior, np.full(len(fresh), -np.inf))
+                targets += self.predictor.targets(self.analysis, keys[first:])
+                for entry in scored(fresh, 1):
+                    heapq.heappush(heap, entry)
+            elif heap[0][1] == _COMPLETE:
                 score, _, index = heapq.heappop(heap)
                 candidate = self.unit.candidate(keys[index], *origin[index], -score)
                 if valid(candidate):
                     yield candidate
-                continue
-            best = [heapq.heappop(heap) for _ in range(min(_BATCH, len(heap)))]
-            for entry in best:
-                if entry[1] == _COMPLETE:
-                    heapq.heappush(heap, entry)
-            for known, depth in pairwise(_DEPTHS):
-                for entry in scored([index for _, have, index in best if have == known], depth):
-                    heapq.heappush(heap, entry)
+            else:
+                best = [heapq.heappop(heap) for _ in range(min(_BATCH, len(heap)))]
+                for entry in best:
+                    if entry[1] == _COMPLETE:
+                        heapq.heappush(heap, entry)
+                for known, depth in pairwise(_DEPTHS):
+                    for entry in scored([i for _, have, i in best if have == known], depth):
+                        heapq.heappush(heap, entry)
 
     @staticmethod
     def _prior(lines: Any, tiers: Any) -> Any:

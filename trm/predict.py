@@ -315,9 +315,30 @@ class Predictor:
         places: int = 96,
         width: int = 48,
     ) -> list[Proposal]:
-        """The model's own edits, likeliest first: best-first search over places and content slots.
+        """The model's own edits, likeliest first: at most `rounds` of `proposals`. Duplicates are merged."""
+        done: dict[tuple, float] = {}
+        for number, (bound, found) in enumerate(
+            self.proposals(analysis, places=places, width=width)
+        ):
+            for proposal in found:
+                key = proposal.start, proposal.end, proposal.tokens
+                done[key] = max(done.get(key, -np.inf), proposal.log_probability)
+            if number == rounds:
+                break
+            if len(done) >= limit and sorted(done.values(), reverse=True)[limit - 1] >= bound:
+                break
+        ranked = sorted(done.items(), key=lambda entry: -entry[1])
+        return [
+            Proposal(start, end, tokens, value) for (start, end, tokens), value in ranked[:limit]
+        ]
 
-        places: (start, length) pairs to begin with; width: hypotheses expanded a round. Duplicates are merged.
+    def proposals(
+        self, analysis: Analysis, *, places: int = 96, width: int = 48
+    ) -> Iterator[tuple[float, list[Proposal]]]:
+        """Best-first search for the model's own edits, round by round: (bound of what is to come, edits found).
+
+        places: (start, length) pairs to begin with; width: hypotheses expanded a round. The first item comes before any work. An
+        edit may be found once more, written in another way.
         """
         joint = analysis.start[:, None] + analysis.length
         joint[0] = _LOWEST  # NO_BUG writes nothing
@@ -335,23 +356,19 @@ class Predictor:
         for flat in order:
             start, length = divmod(int(flat), MAX_SPAN + 1)
             heapq.heappush(heap, (-float(joint[start, length]), next(numbers), start, length, ()))
-        done: dict[tuple, float] = {}
-        for _ in range(rounds):
-            kth = sorted(done.values(), reverse=True)[limit - 1] if len(done) >= limit else -np.inf
+        found: list[Proposal] = []
+        while heap:
+            yield -heap[0][0], found
+            found = []
             batch, rows, last = [], [], []
             while heap and len(batch) < width and len(rows) + len(heap[0][4]) + 1 <= _CHUNK:
                 item = heapq.heappop(heap)
-                if -item[0] <= kth:
-                    heap.clear()
-                    break
                 _, _, start, length, content = item
                 rows.append((len(batch), 0, start, length, (CLS,)))
                 for index, (_, pieces) in enumerate(content, 1):
                     rows.append((len(batch), index, start, length, pieces))
                 last.append(len(rows) - 1)
                 batch.append(item)
-            if not batch:
-                break
             words, copies = (np.asarray(table)[last] for table in self._decoded(analysis, rows))
             by_text = np.log(np.exp(copies) @ one_hot + 1e-30)
             by_text[:, copied] = np.logaddexp(by_text[:, copied], words[:, written])
@@ -364,9 +381,12 @@ class Predictor:
             )
             for row, (negative, _, start, length, content) in enumerate(batch):
                 if content or length:
-                    key = (start, length, self._texts(content))
-                    if None not in key[2]:
-                        done[key] = max(done.get(key, -np.inf), float(ends[row]) - negative)
+                    tokens = self._texts(content)
+                    if tokens is not None:
+                        log_probability = float(ends[row]) - negative
+                        found.append(
+                            Proposal(start - 1, start - 1 + length, tokens, log_probability)
+                        )
                 if len(content) >= MAX_CONTENT - 1:
                     continue
                 more = [
@@ -380,31 +400,23 @@ class Predictor:
                         longer = (*content, item)
                         rest = (next(numbers), start, length, longer)
                         heapq.heappush(heap, (negative - float(value), *rest))
-        ranked = sorted(done.items(), key=lambda entry: -entry[1])
-        return [
-            Proposal(s - 1, s - 1 + n, tokens, float(value))
-            for (s, n, tokens), value in ranked[:limit]
-        ]
+        yield -np.inf, found
 
-    def _texts(self, content: tuple) -> tuple[str | None, ...]:
-        """Leaf texts of a content: copies as they are, runs of pieces joined; None in it if a run is malformed."""
-        out: list[str | None] = []
+    def _texts(self, content: tuple) -> tuple[str, ...] | None:
+        """Leaf texts of a content: copies as they are, runs of pieces joined; None if a run is malformed."""
+        out: list[str] = []
         run: list[int] = []
-
-        def flush() -> None:
-            if run:
-                out.append(self.vocab.spell(run) or None)
-                run.clear()
-
         for item, _ in content:
-            if isinstance(item, str):
-                flush()
-                out.append(item)
-            else:
-                if self.vocab.starts_leaf[item]:
-                    flush()
-                elif not run:
-                    return (None,)
+            if not isinstance(item, str) and not self.vocab.starts_leaf[item]:
+                if not run:
+                    return None
                 run.append(item)
-        flush()
-        return tuple(out)
+                continue
+            if run:
+                out.append(self.vocab.spell(run))
+            run = [] if isinstance(item, str) else [item]
+            if isinstance(item, str):
+                out.append(item)
+        if run:
+            out.append(self.vocab.spell(run))
+        return tuple(out) if all(out) else None
