@@ -92,6 +92,9 @@ class Reader:
                 "waiting for the model: it is loaded and compiled, faster at the next start",
                 at=self.budget.at,
             )
+            self._thread.join(self.budget.left)
+            if self._thread.is_alive():  # time is over
+                return iter(())
         predictor = self.predictor
         streams: list[ModelStream] = []
         best = found[0].prior
@@ -106,6 +109,8 @@ class Reader:
             yield from self._show_recursion(stream.suspect, stream.analysis)
         if streams:
             yield from self._show_interval(streams[0])
+            plural = "" if len(streams) == 1 else "s"
+            yield Note(f"ranking edits of {len(streams)} suspect{plural}", at=self.budget.at)
         rest = [s for s in found if s not in readable[:READ_UNITS]]
         return itertools.chain(
             cheap, merged(streams), by_tier(rest[:60], "ochiai", self.seed, literals)

@@ -176,8 +176,8 @@ class Predictor:
             params = init_params(self.config, seed)
         self.params = jax.device_put(params)
 
-    def warm(self, lengths: Sequence[int] = LENGTHS[1:3]) -> Iterator[None]:
-        """Load or compile what units of these padded lengths (most have 128) need, an executable an item."""
+    def warm(self, lengths: Sequence[int] = (128,)) -> Iterator[None]:
+        """Load or compile what units of these padded lengths (most have 128) need, step by step."""
         ready: list[Analysis] = []
         for length in lengths:
             size = length - 4
