@@ -78,7 +78,9 @@ error = ValueError("x")
 
 
 @pytest.fixture
-def module() -> Iterator[types.ModuleType]:
+def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
+    for name in ("numpy.random", "torch"):  # other tests of this process import them; nothing can be seen beside them
+        monkeypatch.delitem(sys.modules, name, raising=False)
     made = types.ModuleType("state_of_this")
     sys.modules[made.__name__] = made  # dataclasses look there
     exec(TEXT, made.__dict__)
@@ -160,4 +162,10 @@ def test_what_cannot_be_looked_into_is_not_trusted(module: Any, value: object) -
 def test_too_much_to_look_at_is_not_looked_at(module: Any) -> None:
     module.many = [[] for _ in range(state.MOST + 1)]
     with pytest.raises(state.Hidden):
+        seen(module)
+
+
+def test_a_generator_that_cannot_be_compared_is_said(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy.random", types.ModuleType("numpy.random"))
+    with pytest.raises(state.Hidden, match=r"numpy\.random"):
         seen(module)
