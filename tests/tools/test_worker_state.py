@@ -79,7 +79,8 @@ error = ValueError("x")
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
-    for name in ("numpy.random", "torch"):  # other tests of this process import them; nothing can be seen beside them
+    # Other tests of this process import them, and beside them nothing can be told.
+    for name in ("numpy.random", "torch"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     made = types.ModuleType("state_of_this")
     sys.modules[made.__name__] = made  # dataclasses look there
@@ -165,7 +166,9 @@ def test_too_much_to_look_at_is_not_looked_at(module: Any) -> None:
         seen(module)
 
 
-def test_a_generator_that_cannot_be_compared_is_said(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_generator_that_cannot_be_compared_is_said(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "numpy.random", types.ModuleType("numpy.random"))
     with pytest.raises(state.Hidden, match=r"numpy\.random"):
         seen(module)
