@@ -1,4 +1,4 @@
-"""The commands around training data: data fetch, export, build, mine, info. Thin: options into calls of `trm.data`."""
+"""The commands around training data: data fetch, export, build, mutate, mine, info. Thin: options into calls of `trm.data`."""
 
 from __future__ import annotations
 
@@ -204,6 +204,79 @@ def _same_settings(file: Path, settings: dict[str, int], resume: bool) -> None:
 
 def _tell(made: Any) -> None:
     _say(f"{made.name}: {made.examples} examples, {made.executed} executed; {made.tried} tried")
+
+
+@data_app.command("mutate")
+def mutate(
+    projects: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH|GIT_URL...", help="Projects with a pytest suite that passes."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder of the mutants.")],
+    python: Annotated[
+        str | None,
+        typer.Option(metavar="P", help="Interpreter of the tests.  [default: as fix finds it]"),
+    ] = None,
+    per_function: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Mutants of a function.")
+    ] = 8,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            metavar="S",
+            min=0,
+            help="Wall time a project, after as much for its first run; 0: until all is done.",
+        ),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of all randomness.")] = 0,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Projects at once.")] = 1,
+    vocab: Annotated[
+        Path | None,
+        typer.Option(
+            "--vocab",
+            metavar="FILE",
+            help="Vocabulary of the weights to go on from.  [default: the shipped weights']",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option(help="Keep the projects that --out holds already.")
+    ] = True,
+    pytest_args: Annotated[
+        list[str] | None, typer.Option("--pytest", metavar="ARG", help="For pytest; repeatable.")
+    ] = None,
+) -> None:
+    """Break what tests cover in real projects, run the tests on it, and keep what fix would see of each that fails.
+
+    A URL is cloned into --out. Everything runs confined, as candidates of fix do; the projects stay as they are. Shards to train
+    on are made of all that --out holds.
+    """
+    from agent.mutate import Task, mutate_all
+    from trm.checkpoint import VOCAB, shipped
+    from trm.data import mutants
+    from trm.vocab import Vocab
+
+    vocab = vocab or shipped() / VOCAB
+    _vocabulary_there(vocab)
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    tasks = [
+        Task(name, out, python, tuple(pytest_args or ()), per_function, seconds, seed)
+        for name in dict.fromkeys(projects)
+    ]
+    if resume:
+        kept = [task for task in tasks if task.part.is_file()]
+        tasks = [task for task in tasks if not task.part.is_file()]
+        for task in kept:
+            _say(f"{task.package}: kept")
+    refused = 0
+    for number, (task, said, bad) in enumerate(mutate_all(tasks, jobs), 1):
+        refused += bad
+        _say(f"{number}/{len(tasks)} {task.package}: {said}")
+    for name, examples, tried in mutants.build_shards(out, Vocab.load(vocab)):
+        _say(f"{name}: {examples} examples of {tried} mutants")
+    print(out)
+    if refused:
+        _say(f"{refused} of {len(tasks)} projects gave nothing")
+        raise typer.Exit(1)
 
 
 @data_app.command("mine")

@@ -6,10 +6,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tools.source.leaves import Module, SourceError, Unit
 from tools.verdicts import Failure, SuiteRun
 from tools.workspace import is_test_name
+
+if TYPE_CHECKING:
+    from trm.encode import Execution, FailureText
 
 _UNCOVERED = 0.02  # suspicion of a line that no failing test is known to have run
 _CARRIED = 0.7  # a line without a trace of its own (continuations, `else:`) takes this share of its neighbour's
@@ -127,21 +131,28 @@ def _spread(inside: Mapping[int, float], unit: Unit) -> dict[int, float]:
     return spread
 
 
-def execution_of(suspect: Suspect, run: SuiteRun):
-    """The execution features of a unit's lines (trm.encode.Execution): counts of the tests that entered it."""
-    from trm.encode import Execution, carry_to_continuations, type_of_repr
+def execution_of(suspect: Suspect, run: SuiteRun) -> Execution | None:
+    """The execution features of a unit's lines: counts of the tests that entered it; None if no failing one did."""
+    from trm.encode import carry_to_continuations
 
-    unit, path = suspect.unit, suspect.file.path
+    unit = suspect.unit
+    seen = seen_of(suspect.file.path, unit.first_line, unit.last_line, run)
+    if seen is not None:
+        leaves = suspect.file.module.leaves[unit.start : unit.end]
+        carry_to_continuations(leaves, seen.cover_fail, seen.cover_pass)
+    return seen
+
+
+def seen_of(path: str, first: int, last: int, run: SuiteRun) -> Execution | None:
+    """`execution_of` for lines `first` to `last` of a file, before what continues a line takes that line's counts."""
+    from trm.encode import Execution, type_of_repr
+
     failing = set(run.failing)
     touched_fail = touched_pass = 0
     cover_fail: dict[int, int] = {}
     cover_pass: dict[int, int] = {}
     for test in run.spectrum.tests_of(path):
-        lines = [
-            n
-            for n in run.spectrum.lines_of(test).get(path, ())
-            if unit.first_line <= n <= unit.last_line
-        ]
+        lines = [n for n in run.spectrum.lines_of(test).get(path, ()) if first <= n <= last]
         if not lines:
             continue
         failed = test in failing
@@ -153,31 +164,33 @@ def execution_of(suspect: Suspect, run: SuiteRun):
         return None
     frames: dict[int, int] = {}
     values: dict[str, tuple[str, str]] = {}
-    first = failure_of(suspect, run)
+    told = failure_at(path, first, last, run)
     for failure in run.failures:
         for depth, frame in enumerate(failure.frames):
-            if frame.path == path and unit.first_line <= frame.line <= unit.last_line:
+            if frame.path == path and first <= frame.line <= last:
                 deepest = depth == len(failure.frames) - 1
                 frames[frame.line] = max(frames.get(frame.line, 0), 2 if deepest else 1)
-                if failure is first:
+                if failure is told:
                     values.update({k: (type_of_repr(v), v) for k, v in frame.names.items()})
-    leaves = suspect.file.module.leaves[unit.start : unit.end]
-    carry_to_continuations(leaves, cover_fail, cover_pass)
     return Execution(touched_fail, touched_pass, cover_fail, cover_pass, frames, values, {},
-                     (first.actual or "") if first else "", (first.expected or "") if first else "")  # fmt: skip
+                     (told.actual or "") if told else "", (told.expected or "") if told else "")  # fmt: skip
 
 
 def failure_of(suspect: Suspect, run: SuiteRun) -> Failure | None:
     """The first failure whose test ran the unit, else the first of all."""
-    unit, path = suspect.unit, suspect.file.path
+    return failure_at(suspect.file.path, suspect.unit.first_line, suspect.unit.last_line, run)
+
+
+def failure_at(path: str, first: int, last: int, run: SuiteRun) -> Failure | None:
+    """The first failure whose test ran one of the lines `first` to `last` of a file, else the first of all."""
     for failure in run.failures:
         lines = run.spectrum.lines_of(failure.nodeid).get(path, ())
-        if any(unit.first_line <= line <= unit.last_line for line in lines):
+        if any(first <= line <= last for line in lines):
             return failure
     return run.failures[0] if run.failures else None
 
 
-def failure_text(failure: Failure | None):
+def failure_text(failure: Failure | None) -> FailureText | None:
     """The failure as the model reads it (trm.encode.FailureText), None without one."""
     from trm.encode import FailureText
 

@@ -27,7 +27,10 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def train(
-    data: Annotated[Path, typer.Option("--data", metavar="D", help="Folder of a built corpus.")],
+    data: Annotated[
+        list[Path],
+        typer.Option("--data", metavar="D", help="Folder of a built corpus; repeatable, mixed."),
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder for states and weights.")],
     config: Annotated[
         str, typer.Option("--config", metavar="F", help="A preset's name or a JSON file.")
@@ -46,8 +49,11 @@ def train(
     ] = None,
 ) -> None:
     """Train the model on a built corpus. Ctrl-C saves and stops."""
-    if not data.is_dir():
-        raise UsageError(f"--data {data}: no such folder", "trm-agent data build makes a corpus")
+    for folder in data:
+        if not folder.is_dir():
+            raise UsageError(
+                f"--data {folder}: no such folder", "trm-agent data build makes a corpus"
+            )
     changes = dict(_assignment(text) for text in assignments or [])
     if steps is not None:
         changes["train.steps"] = str(steps)
@@ -81,7 +87,7 @@ def train(
         hint = "--from, --config, --set and --data must fit; to start anew give another --out"
         raise CheckpointError(str(error), hint) from None
     except FileNotFoundError as error:
-        raise UsageError(f"--data {data}: {error}", "trm-agent data build makes a corpus") from None
+        raise UsageError(f"--data: {error}", "trm-agent data build makes a corpus") from None
     finally:
         close = getattr(steps_done, "close", None)
         if close:

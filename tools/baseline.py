@@ -69,15 +69,9 @@ class Baseline:
 
     def _take(self, answer: Answer) -> None:
         suite, records = self.suite, self.records
-        current = (answer.end or {}).get("current")
         if answer.broken or answer.end is None:
             raise RunnerError("the test worker failed: " + answer.broken.strip().split("\n")[-1])
-        if current is not None and answer.done is None:
-            outcome = Outcome.TIMEOUT if answer.end["timeout"] else Outcome.CRASHED
-            answer.results.append(
-                TestResult(current, outcome, answer.end["cpu"], message=answer.ending())
-            )
-            answer.extras.append({"cut": True, "lines": answer.partial})
+        answer.close()
         for result, extra in zip(answer.results, answer.extras, strict=True):
             path, line = self.places.get(result.nodeid, ("", None))
             suite.results.append(dataclasses.replace(result, path=path, line=line))

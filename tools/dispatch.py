@@ -177,7 +177,7 @@ class Dispatcher:
         if task.answer.doubtful and not options["texts"]:
             options["texts"], options["direct"], task.answer = True, [], Answer()
             return True
-        if not inexact or options["shadow"]:
+        if not inexact or task.exact or options["shadow"]:
             return False
         task.reason, task.answer = task.reason or inexact, Answer()
         if task.method == "swap":

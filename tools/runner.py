@@ -97,6 +97,11 @@ class Runner:
         hello = self._dispatch.hello
         return sorted(hello.get("guards", [])) + (["landlock"] if hello.get("landlock") else [])
 
+    @property
+    def collection_errors(self) -> list[CollectionError]:
+        """What pytest could not collect."""
+        return [CollectionError(**error) for error in self._dispatch.session["errors"]]
+
     def _new_run(self, **fields: Any) -> SuiteRun:
         hello, session = self._dispatch.hello, self._dispatch.session
         return SuiteRun(
@@ -118,10 +123,9 @@ class Runner:
         began = time.perf_counter()
         self._dispatch.start()
         session = self._dispatch.session
-        errors = [CollectionError(**error) for error in session["errors"]]
         run = self._new_run(
-            results=[], failures=[], collection_errors=errors, notes=list(session["notes"])
-        )
+            results=[], failures=[], collection_errors=self.collection_errors, notes=list(session["notes"])
+        )  # fmt: skip
         Baseline(self._dispatch, self._records, run, spectrum).run(progress)
         self._baseline = run
         if session.get("threads"):
@@ -130,6 +134,52 @@ class Runner:
             run.notes.append("the tests write into the project: each candidate gets its own view")
         run.seconds = time.perf_counter() - began
         return run
+
+    def traced(
+        self,
+        candidates: Iterable[tuple[Key, Files, Sequence[str]]],
+        seconds: float,
+        jobs: int | None = None,
+    ) -> Iterator[tuple[Key, SuiteRun | None]]:
+        """Runs the tests of each (key, files, tests) with the files in place and their lines traced.
+
+        What comes out is what `baseline` would tell of these tests, but each has `seconds` of CPU, and none is run
+        after one that hangs or ends its process. None where the code cannot be exchanged in the collected suite.
+        """
+
+        def tasks() -> Iterator[Task]:
+            for key, files, tests in candidates:
+                options = self._records.options(tests, stop=False, want_failure=True)
+                options.update(
+                    spectrum=True, limits={}, limit=[seconds, 3 * seconds], cpu_total=seconds * (len(tests) + 1)
+                )  # fmt: skip
+                yield Task(key, files, tests, options, exact=True)
+
+        for task in self._dispatch.drive(tasks(), jobs or self.jobs):
+            answer = task.answer
+            answer.close()
+            if answer.inexact or answer.invalid is not None or not answer.results:
+                yield task.key, None
+                continue
+            run = self._new_run(
+                results=answer.results, failures=answer.failures, collection_errors=[]
+            )
+            for result, extra in zip(answer.results, answer.extras, strict=True):
+                run.spectrum.lines[result.nodeid] = extra.get("lines", {})
+            run.spectrum.failed = set(run.failing)
+            run.cpu = (answer.end or {}).get("cpu", 0.0)
+            yield task.key, run
+
+    def plain_tests(self) -> list[str]:
+        """Tests of the baseline that pass without starting programs, reading sources or writing into the project."""
+        records = self._records
+        odd = ("spawns", "reads", "writes")
+        return [
+            test
+            for test, result in records.own.items()
+            if result.outcome is Outcome.PASSED
+            and not any(records.extras.get(test, {}).get(what) for what in odd)
+        ]
 
     # ------------------------------------------------------------ candidates
 

@@ -66,6 +66,16 @@ class Answer:
         elif kind == b"E":
             self.end = data
 
+    def close(self) -> None:
+        """Adds the test in which the process was cut or ended by itself, if it was in one."""
+        end = self.end or {}
+        if end.get("current") is not None and self.done is None:
+            outcome = Outcome.TIMEOUT if end["timeout"] else Outcome.CRASHED
+            self.results.append(
+                TestResult(end["current"], outcome, end["cpu"], message=self.ending())
+            )
+            self.extras.append({"cut": True, "lines": self.partial})
+
     def ending(self) -> str:
         """How the process ended, in words."""
         end = self.end or {}
@@ -100,6 +110,7 @@ class Task:
     reason: str = ""  # why a swap was not exact
     deaths: int = 0  # workers that ended while this ran
     placed: bool = False
+    exact: bool = False  # only where the code can be exchanged in the collected suite
     doubted: frozenset[str] = frozenset()  # tests that may only be slow where they are cut
     answer: Answer = field(default_factory=Answer)
     began: float = field(default_factory=time.perf_counter)

@@ -44,8 +44,8 @@ class Execution:
 
     failing: int
     passing: int
-    cover_fail: Mapping[int, int]
-    cover_pass: Mapping[int, int]
+    cover_fail: dict[int, int]
+    cover_pass: dict[int, int]
     frames: Mapping[int, int] = field(default_factory=dict)
     values: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     evidence: Mapping[int, int] = field(default_factory=dict)

@@ -6,7 +6,7 @@ import ctypes
 import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,10 +113,11 @@ def _parameters_of(weights: Path, config: ModelConfig, vocab: Vocab) -> Any:
 
 
 def train(
-    config: Config, data: Path, out: Path, *, resume: bool = True, start: Path | None = None
-) -> Iterator[Progress]:
+    config: Config, data: Path | Sequence[Path], out: Path, *, resume: bool = True, start: Path | None = None
+) -> Iterator[Progress]:  # fmt: skip
     """Train until `config.train.steps` or `.seconds`; saves every `save_every` seconds and at the end.
 
+    data: a corpus, or several of one vocabulary, which are mixed.
     `out`/states holds what resuming needs, `out`/weights the averaged weights of the newest state, for `--checkpoint`.
 
     A new run starts from the weights in `start`, else from random ones. Closing the generator saves too. With `resume` the newest
@@ -124,16 +125,21 @@ def train(
 
     Raises:
       FileNotFoundError: no shards in `data`.
-      CheckpointError: the state to resume, or `start`, does not fit.
+      CheckpointError: the state to resume, `start`, or another corpus's vocabulary does not fit.
     """
     began = time.monotonic()
-    if not (data / VOCAB).is_file():
-        raise FileNotFoundError(f"no {VOCAB} in {data}")
+    folders = [data] if isinstance(data, Path) else list(data)
+    for folder in folders:
+        if not (folder / VOCAB).is_file():
+            raise FileNotFoundError(f"no {VOCAB} in {folder}")
     keep_memory()
     # compiled once a machine and version, as in trm.predict: a resumed training starts at once
     jax.config.update("jax_compilation_cache_dir", str(user_cache_path("trm-agent") / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    vocab = Vocab.load(data / VOCAB)
+    vocab = Vocab.load(folders[0] / VOCAB)
+    for folder in folders[1:]:
+        if not vocab.same(Vocab.load(folder / VOCAB)):
+            raise CheckpointError(f"{folder} has another vocabulary than {folders[0]}")
     store = StateStore(out / "states")
     params = None if start is None else _parameters_of(start, config.model, vocab)
     state, cursor = new_state(config, params), Cursor()
@@ -146,7 +152,7 @@ def train(
     reader_cursor = Cursor.from_json(cursor.to_json())
 
     def source():
-        for _, arrays in batches(data, reader_cursor, config.train.slots, config.train.seed):
+        for _, arrays in batches(folders, reader_cursor, config.train.slots, config.train.seed):
             yield arrays, reader_cursor.to_json()
 
     feed = ahead(source(), 4)

@@ -169,23 +169,23 @@ def same(a, b):
 def test_a_reader_that_goes_on_gives_the_same_batches(folder):
     cursor = Cursor()
     straight, places = [], []
-    for batch in itertools.islice(batches(folder, cursor, 256, 7), 140):
+    for batch in itertools.islice(batches([folder], cursor, 256, 7), 140):
         straight.append(batch)
         places.append(cursor.to_json())
     assert max(Cursor.from_json(places[-1]).uses.values()) >= 2, (
         "every shard was used up more than once"
     )
     for at in (0, 1, 20, 44, 70):
-        again = batches(folder, Cursor.from_json(places[at]), 256, 7)
+        again = batches([folder], Cursor.from_json(places[at]), 256, 7)
         for batch, expected in zip(again, straight[at + 1 : at + 15], strict=False):
             assert same(batch, expected)
-    other = next(batches(folder, Cursor(), 256, 8))
+    other = next(batches([folder], Cursor(), 256, 8))
     assert not same(other, straight[0])
 
 
 def test_a_shard_is_read_to_its_end_batch_by_batch(folder):
     cursor = Cursor()
-    reader = batches(folder, cursor, 256, 5)
+    reader = batches([folder], cursor, 256, 5)
     length, arrays = next(reader)
     name = cursor.shard
     shard = Shard(folder / name)
@@ -197,7 +197,7 @@ def test_a_shard_is_read_to_its_end_batch_by_batch(folder):
 
 def test_a_new_shard_is_read_before_old_ones_again(folder, examples):
     cursor = Cursor()
-    reader = batches(folder, cursor, 256, 0)
+    reader = batches([folder], cursor, 256, 0)
     while min(cursor.uses.get(f"shard-{n:05d}", 0) for n in range(3)) < 1:
         next(reader)
     make_shard(folder / "shard-00099", examples[:20])
@@ -210,16 +210,16 @@ def test_a_new_shard_is_read_before_old_ones_again(folder, examples):
 def test_half_written_shards_are_not_read(folder):
     (folder / "shard-00099.partial").mkdir()
     cursor = Cursor()
-    for _ in itertools.islice(batches(folder, cursor, 256, 0), 60):
+    for _ in itertools.islice(batches([folder], cursor, 256, 0), 60):
         assert not cursor.shard.endswith(".partial")
 
 
 def test_no_data_is_an_error_and_not_a_wait(tmp_path, examples):
     with pytest.raises(FileNotFoundError, match="no shard in"):
-        next(batches(tmp_path, Cursor(), 256, 0))
+        next(batches([tmp_path], Cursor(), 256, 0))
     make_shard(tmp_path / "shard-00000", examples[:1])
     with pytest.raises(FileNotFoundError, match="fills a batch"):
-        next(batches(tmp_path, Cursor(), 4096, 0))
+        next(batches([tmp_path], Cursor(), 4096, 0))
 
 
 def test_a_shard_is_replaced_as_a_whole(tmp_path, examples):

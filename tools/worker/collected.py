@@ -138,7 +138,8 @@ class Collected:
             last = candidates[-1][0]
             for put.number, numbered, late in candidates:
                 swaps = [(self.index.all[number], code) for number, code in numbered]
-                undo = self.judge(put, request, swaps, late, before=before)
+                lines = self.lines() if request["spectrum"] else None
+                undo = self.judge(put, request, swaps, late, lines, before=before)
                 if put.number == last:
                     return
                 if seen is None:
@@ -189,13 +190,16 @@ class Collected:
         if request["baseline"]:
             audit = self.audit
             if request["spectrum"]:
-                lines = observe.Lines(self.tree)
-                if not lines.start():
-                    lines = None
+                lines = self.lines()
         confine.restrict_candidate(settings, self.guards, folder, request["cpu_total"], opened)
         runs.private_capture(config)
         runs.private_temporary(config, folder)
         self.judge(put, request, swaps, late, lines, audit, lambda: self.aftermath(folder, opened))
+
+    def lines(self):
+        """What records executed lines, None where other tools leave no room for it."""
+        lines = observe.Lines(self.tree)
+        return lines if lines.start() else None
 
     def judge(self, put, request, swaps, late, lines=None, audit=None, aftermath=dict, before=None):
         """Runs the tests with the code exchanged. `before`: regular expressions known before.

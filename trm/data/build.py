@@ -129,7 +129,7 @@ def build_functions(
     words: Counter[str] = Counter()
     per_package: Counter[str] = Counter()
     rng = random.Random(0)
-    collected = _in_processes(_collect_root, roots, jobs)
+    collected = in_processes(_collect_root, roots, jobs)
     for done, (found, left_out, counted) in enumerate(collected, 1):
         dropped.update(left_out)
         rng.shuffle(found)
@@ -300,7 +300,7 @@ def build_shards(
             called = [alone[i] for i in _slice(len(alone), number, recipe.executed)]
             yield _Task(str(corpus), f"shard-{number:05d}", number, lines, called, recipe)
 
-    yield from _in_processes(_make_shard, tasks(), jobs)
+    yield from in_processes(_make_shard, tasks(), jobs)
 
 
 def _slice(total: int, number: int, size: int) -> list[int]:
@@ -353,7 +353,7 @@ def _line(function: fn.Function) -> str:
     return json.dumps(asdict(function))
 
 
-def _in_processes(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> Iterator[Any]:
+def in_processes(work: Callable[[Any], Any], tasks: Iterable[Any], jobs: int) -> Iterator[Any]:
     """work(task) of every task, in order; two tasks a process are held at most, so memory stays bounded."""
     if jobs <= 1:
         yield from map(work, tasks)

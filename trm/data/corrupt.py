@@ -35,12 +35,16 @@ WEIGHTS = {op.name: op.weight * _EMPHASIS.get(op.name, 1.0) for op in OPERATORS}
 
 @dataclass(frozen=True)
 class Broken:
-    """A mutated module and the edits that repair it, in its own leaf coordinates."""
+    """A mutated module and the edits that repair it, in its own leaf coordinates.
+
+    edits: those that broke it, by rising start, in the coordinates of the whole one.
+    """
 
     module: Module
     fixes: tuple[Edit, ...]
     operators: tuple[str, ...]
     families: tuple[str, ...]
+    edits: tuple[Edit, ...] = ()
 
 
 def break_function(
@@ -99,8 +103,9 @@ def break_function(
             return None
         fixes.append(Edit(start + found[0], start + found[1], found[2]))
     return Broken(
-        broken, tuple(fixes), tuple(c.operator for c in chosen), tuple(c.family for c in chosen)
-    )
+        broken, tuple(fixes), tuple(c.operator for c in chosen), tuple(c.family for c in chosen),
+        tuple(c.edit for c in chosen),
+    )  # fmt: skip
 
 
 def simulate_coverage(

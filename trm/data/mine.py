@@ -21,7 +21,7 @@ from tools.source.edits import Edit
 from tools.source.leaves import Module
 from trm.config import MAX_SPAN
 from trm.data import fixes as fx
-from trm.data.build import _blocklist, _in_processes, held_out
+from trm.data.build import _blocklist, held_out, in_processes
 from trm.data.fixes import Fix
 from trm.data.functions import MAX_LEAVES, reach_of, token_hash
 from trm.data.sources import (
@@ -339,7 +339,7 @@ def mine(
     parts.mkdir(parents=True, exist_ok=True)
     tasks = [(source, mirror, parts) for source in sources
              if not (resume and (parts / f"{source.folder}.json").is_file())]  # fmt: skip
-    for done, (name, fixes, counts) in enumerate(_in_processes(_mine_part, tasks, jobs), 1):
+    for done, (name, fixes, counts) in enumerate(in_processes(_mine_part, tasks, jobs), 1):
         if progress is not None:
             progress(done, len(tasks), name, fixes, counts.get("commits", 0))
     return merge(sources, out)

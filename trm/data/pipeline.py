@@ -166,35 +166,50 @@ class Cursor:
 
 
 def batches(
-    folder: Path, cursor: Cursor, slots: int, seed: int
+    folders: Sequence[Path], cursor: Cursor, slots: int, seed: int
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Endless batches (padded length, arrays) from the shards below `folder`; advances `cursor`.
+    """Endless batches (padded length, arrays) from the shards of all `folders`; advances `cursor`.
 
-    The least used shard comes next, so shards that a corpus builder adds meanwhile are read before old ones again. The order is a
-    function of seed, shard and use alone. Raises FileNotFoundError when there is no shard, or none that fills a batch.
+    The least used shard comes next, so shards that a corpus builder adds meanwhile are read before old ones again; of those used
+    as often, the folders' in turns. The order is a function of seed, shard and use alone. A shard of another folder than the
+    first is "n:name". Raises FileNotFoundError when there is no shard, or none that fills a batch.
     """
     empty: set[str] = set()
     while True:
-        names = sorted(p.name for p in folder.glob("shard-*") if not p.name.endswith(".partial"))
-        if not names:
-            raise FileNotFoundError(f"no shard in {folder}: run `trm-agent data build` first")
+        found = _shards(folders)
+        if not found:
+            where = " or ".join(map(str, folders))
+            raise FileNotFoundError(f"no shard in {where}: run `trm-agent data build` first")
+        names = list(found)
         if cursor.shard not in names:
-            cursor.shard = min(names, key=lambda name: (cursor.uses.get(name, 0), name))
+            cursor.shard = min(names, key=lambda name: (cursor.uses.get(name, 0), found[name][0]))
             cursor.batch = 0
-        shard = Shard(folder / cursor.shard)
+        shard = Shard(found[cursor.shard][1])
         plan = plan_batches(
             shard, slots, hash_seed(seed, cursor.shard, cursor.uses.get(cursor.shard, 0))
         )
         if not plan:
             empty.add(cursor.shard)
             if empty >= set(names):
-                raise FileNotFoundError(f"no shard in {folder} fills a batch of {slots} positions")
+                where = " or ".join(map(str, folders))
+                raise FileNotFoundError(f"no shard in {where} fills a batch of {slots} positions")
         while cursor.batch < len(plan):
             length, rows = plan[cursor.batch]
             cursor.batch += 1
             yield length, shard.collate(rows, length)
         cursor.uses[cursor.shard] = cursor.uses.get(cursor.shard, 0) + 1
         cursor.shard = ""
+
+
+def _shards(folders: Sequence[Path]) -> dict[str, tuple[tuple[float, int], Path]]:
+    """name -> (place in the order of reading, path): the folders' shards spread evenly over one another."""
+    found: dict[str, tuple[tuple[float, int], Path]] = {}
+    for number, folder in enumerate(folders):
+        paths = sorted(p for p in folder.glob("shard-*") if not p.name.endswith(".partial"))
+        for place, path in enumerate(paths):
+            name = f"{number}:{path.name}" if number else path.name
+            found[name] = ((place / len(paths), number), path)
+    return found
 
 
 def bucket_length(length: int) -> int | None:

@@ -1,0 +1,392 @@
+"""Executed mutants of a project: its covered functions are broken, its tests run on each, and what `fix` would see is kept.
+
+The same runner, spectrum and failures as in a repair, so that what the model learns from is what it will read.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import git
+
+from agent import locate
+from tools.runner import Runner
+from tools.source.edits import Edit, EditError, splice
+from tools.source.leaves import Module, SourceError, Unit
+from tools.verdicts import Limits, RunnerError, SuiteRun
+from tools.workspace import WorkspaceError, find_workspace
+from trm.data.build import held_out, in_processes
+from trm.data.corrupt import WEIGHTS, Broken, break_function
+from trm.data.decontaminate import Blocklist
+from trm.data.functions import MAX_LEAVES, MIN_LEAVES, names_in_reach, reach_of, unit_text
+from trm.data.mutants import Mutant, write
+from trm.data.sources import is_excluded, is_excluded_text, is_test_path, load_sources
+from trm.encode import Execution, FailureText
+
+_TESTS = (1, 2, 3, 5, 8, 12)  # tests that run on a mutant, of those that cover its unit
+_SLOWEST = 0.3  # CPU seconds of a test that is used
+_LEAST, _MOST = 0.2, 2.0  # CPU seconds that a test may take on a mutant
+_MULTIPLE = 0.4  # share of mutants with two or three faults
+_INNOCENT = 0.12  # innocent units a killed mutant: their tests fail, the fault is elsewhere
+_HOPELESS = 0.4  # share left out of the mutants on which no test gets through
+
+
+@dataclass(frozen=True)
+class Task:
+    """One project of `mutate_all`: a path or a URL, and how to go about it. out: folder of all the mutants."""
+
+    given: str
+    out: Path
+    python: str | None
+    pytest_args: tuple[str, ...]
+    per_unit: int
+    seconds: float
+    seed: int
+
+    @property
+    def package(self) -> str:
+        """Name of the unit of hold-out: owner/name of a URL or of a folder "owner+name", else the folder's name."""
+        if _is_url(self.given):
+            parts = self.given.removesuffix("/").removesuffix(".git").replace(":", "/").split("/")
+            return "/".join(parts[-2:])
+        return Path(os.path.abspath(self.given)).name.replace("+", "/")
+
+    @property
+    def part(self) -> Path:
+        """The file of its mutants."""
+        return self.out / "parts" / (self.package.replace("/", "+") + ".jsonl.gz")
+
+
+def mutate_all(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, str, bool]]:
+    """Write the part of every task; yields (task, what came of it in a line, whether that is nothing) as they are done."""
+    yield from in_processes(_mutate, tasks, jobs)
+
+
+def _mutate(task: Task) -> tuple[Task, str, bool]:
+    tally = Tally()
+    try:
+        project = _project(task)
+        made = mutants(
+            project, tally, per_unit=task.per_unit, seconds=task.seconds, seed=task.seed
+        )  # fmt: skip
+        write(task.part, made)
+    except (RunnerError, WorkspaceError, RefusedError) as error:
+        return task, f"left out: {error}", True
+    size = task.part.stat().st_size / 1e6
+    return task, (
+        f"{tally.killed} mutants killed of {tally.tried} ({tally.inexact} not exchangeable), {tally.innocent} innocent units; "
+        f"{tally.units} functions, {tally.tests} tests; {tally.seconds:.0f} s, {size:.1f} MB"
+    ), not tally.killed  # fmt: skip
+
+
+class RefusedError(ValueError):
+    """The project must not be trained on, or cannot be had; the message says why."""
+
+
+def _project(task: Task) -> Project:
+    """The project of a task, cloned if need be. Raises RefusedError or WorkspaceError."""
+    if (reason := is_excluded(Path(task.package))) is not None:
+        raise RefusedError(f"kept out of all training ({reason})")
+    folder = Path(task.given)
+    if _is_url(task.given):
+        folder = task.out / "clones" / task.package.replace("/", "+")
+        if not folder.is_dir():
+            try:
+                git.Repo.clone_from(task.given, folder, depth=1)
+            except git.GitCommandError as error:
+                said = str(error.stderr).strip().splitlines()
+                raise RefusedError(f"cannot be cloned: {said[-1] if said else error}") from None
+    workspace = find_workspace(folder, task.python)
+    if (problem := workspace.interpreter.problem) is not None:
+        raise WorkspaceError(*problem)
+    licences = {source.name: source.licence for source in load_sources()}
+    return Project(
+        workspace.root, task.package, licences.get(task.package, ""), workspace.python,
+        workspace.pytest_args(task.pytest_args),
+    )  # fmt: skip
+
+
+def _is_url(given: str) -> bool:
+    return "://" in given or given.startswith("git@")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project to mutate. package and licence: as the records shall have them."""
+
+    root: Path
+    package: str
+    licence: str
+    python: str
+    pytest_args: tuple[str, ...] = ()
+
+
+@dataclass
+class Tally:
+    """What came of a project so far. tried: mutants that ran; killed: those that a test told from the original."""
+
+    tests: int = 0
+    units: int = 0
+    tried: int = 0
+    killed: int = 0
+    innocent: int = 0
+    inexact: int = 0  # the code could not be exchanged in memory
+    baseline_seconds: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Target:
+    """A unit that tests cover: its file, its place there, its text alone, names in reach, its tests."""
+
+    path: str
+    unit: Unit
+    file: Module
+    alone: Module
+    names: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Trial:
+    target: _Target
+    broken: Broken
+    lines: int  # that the file is longer than before
+
+
+class _OutOfTime(Exception):
+    pass
+
+
+def mutants(
+    project: Project, tally: Tally, *, per_unit: int = 8, seconds: float = 0.0, seed: int = 0, jobs: int = 1,
+    told: Callable[[Tally], None] | None = None,
+) -> Iterator[Mutant]:  # fmt: skip
+    """Break the covered functions of a project, in random order, up to `per_unit` times each, and yield what tests kill.
+
+    seconds: wall time of the mutants, 0 for no limit; the first run may take as long. Packages that are held out get one
+    fault a mutant. Raises RunnerError where the suite does not run, or not in that time.
+    """
+    limits = Limits(baseline_seconds=1.0)  # a test that is slower is of no use here
+    arguments = (*project.pytest_args, *_ignored(project))
+    with Runner(project.root, project.python, arguments, limits, jobs=jobs) as runner:
+        run = _baseline(runner, seconds)
+        tally.tests, tally.baseline_seconds = len(run.results), run.seconds
+        cpu = {result.nodeid: result.seconds for result in run.results}
+        usable = [test for test in runner.plain_tests() if cpu[test] <= _SLOWEST]
+        rng = random.Random(f"{seed} {project.package}")
+        targets = _targets(project, run, set(usable))
+        rng.shuffle(targets)
+        tally.units = len(targets)
+        began = time.monotonic()
+        bound = min(_MOST, max(_LEAST, 10 * max((cpu[test] for test in usable), default=0.0)))
+
+        def trials() -> Iterator[tuple[_Trial, dict[str, bytes], list[str]]]:
+            single = held_out(project.package)
+            for target in targets:
+                for trial, data in _break(target, per_unit, single, rng):
+                    if seconds and time.monotonic() - began > seconds:
+                        return
+                    some = set(rng.sample(target.tests, min(len(target.tests), rng.choice(_TESTS))))
+                    chosen = [test for test in target.tests if test in some]
+                    yield trial, {target.path: data}, chosen
+
+        for trial, ran in runner.traced(trials(), bound):
+            tally.seconds = time.monotonic() - began
+            if ran is None:
+                tally.inexact += 1
+                continue
+            tally.tried += 1
+            if ran.failing and not (_hopeless(ran) and rng.random() < _HOPELESS):
+                mutant = _seen(project, trial, ran)
+                if mutant is not None:
+                    tally.killed += 1
+                    yield mutant
+                if rng.random() < _INNOCENT:
+                    innocent = _innocent(project, trial, ran, targets, rng)
+                    if innocent is not None:
+                        tally.innocent += 1
+                        yield innocent
+            if told is not None:
+                told(tally)
+
+
+def _ignored(project: Project) -> list[str]:
+    """Options that leave out the test files which do not collect: beside one, code cannot be exchanged in memory."""
+    with Runner(project.root, project.python, project.pytest_args) as runner:
+        files = {error.collecting for error in runner.collection_errors}
+    return [f"--ignore={project.root / name}" for name in sorted(files)]
+
+
+def _baseline(runner: Runner, seconds: float) -> SuiteRun:
+    began = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        if seconds and time.monotonic() - began > seconds:
+            raise _OutOfTime(f"{done} of {total} tests ran in {seconds:.0f} s")
+
+    try:
+        run = runner.baseline(progress)
+    except _OutOfTime as late:
+        raise RunnerError(
+            f"the suite is slow: {late}", "give more --seconds, or name fewer tests after --"
+        ) from None
+    if not run.results:
+        raise RunnerError("pytest collected no tests", "name the tests after --")
+    return run
+
+
+def _targets(project: Project, run: SuiteRun, usable: set[str]) -> list[_Target]:
+    """Functions that usable tests cover, without what may not be trained on."""
+    sources, blocklist = locate.Sources(project.root), Blocklist.load()
+    covering: dict[str, dict[str, set[int]]] = {}
+    for test, files in run.spectrum.lines.items():
+        if test in usable:
+            for path, lines in files.items():
+                covering.setdefault(path, {})[test] = set(lines)
+    found: list[_Target] = []
+    for path in sorted(covering):
+        if is_excluded(Path(path)) is not None or is_test_path(Path(path)):
+            continue
+        file = sources.get(path)
+        if file is None or file.module.has_error:
+            continue
+        module = file.module
+        if is_excluded_text(module.source) is not None:
+            continue
+        reach = names_in_reach(module)
+        for unit in module.units:
+            target = _target(path, module, unit, reach, covering[path])
+            if target is None:
+                continue
+            name = unit.name.rpartition(".")[2]
+            texts = [leaf.text for leaf in target.alone.leaves]
+            if blocklist.matches(texts, name) is None:
+                found.append(target)
+    return found
+
+
+def _target(
+    path: str, module: Module, unit: Unit, reach: Sequence[str], covering: dict[str, set[int]]
+) -> _Target | None:
+    if unit.kind != "function" or not MIN_LEAVES <= unit.end - unit.start <= MAX_LEAVES:
+        return None
+    inside = range(unit.first_line, unit.last_line + 1)
+    tests = tuple(test for test, lines in covering.items() if not lines.isdisjoint(inside))
+    if not tests:
+        return None
+    text = unit_text(module, unit)
+    try:
+        alone = Module(text.encode())
+    except SourceError:
+        return None
+    mine = [leaf.text for leaf in module.leaves[unit.start : unit.end]]
+    if [leaf.text for leaf in alone.leaves] != mine or not alone.units:
+        return None
+    own = unit.name.rpartition(".")[2]
+    names = reach_of(text, [name for name in reach if name != own])
+    return _Target(path, unit, module, alone, names, tests)
+
+
+def _break(
+    target: _Target, per_unit: int, single: bool, rng: random.Random
+) -> Iterator[tuple[_Trial, bytes]]:
+    """Distinct mutants of a unit with the text of their file."""
+    known: set[bytes] = set()
+    for _ in range(2 * per_unit):
+        if len(known) == per_unit:
+            return
+        several = not single and rng.random() < _MULTIPLE
+        broken = break_function(
+            target.alone, rng.choice((2, 3)) if several else 1, rng, WEIGHTS, target.names
+        )
+        if broken is None or broken.module.source in known:
+            continue
+        data = target.file.source
+        try:
+            for edit in reversed(broken.edits):
+                offset = target.unit.start
+                moved = Edit(edit.start + offset, edit.end + offset, edit.tokens)
+                data = splice(target.file, moved).apply(data)
+        except EditError:
+            continue
+        known.add(broken.module.source)
+        longer = data.count(b"\n") - target.file.source.count(b"\n")
+        if longer == broken.module.source.count(b"\n") - target.alone.source.count(b"\n"):
+            yield _Trial(target, broken, longer), data
+
+
+def _hopeless(run: SuiteRun) -> bool:
+    """Whether every test fails, with an exception of the code's own: any line finds such a fault."""
+    if len(run.failing) < len(run.results) or not run.failures:
+        return False
+    return all(failure.exception != "AssertionError" for failure in run.failures)
+
+
+def _seen(project: Project, trial: _Trial, run: SuiteRun) -> Mutant | None:
+    """The mutant as `fix` would see it; None where no failing test entered it."""
+    target = trial.target
+    first = target.unit.first_line
+    last = target.unit.last_line + trial.lines
+    broken = trial.broken
+    source = broken.module.source.decode()
+    return _record(
+        project, target, first, last, run, source=source, fixes=broken.fixes, operators=broken.operators
+    )  # fmt: skip
+
+
+def _innocent(
+    project: Project, trial: _Trial, run: SuiteRun, targets: Sequence[_Target], rng: random.Random
+) -> Mutant | None:
+    """Another unit that the failing tests ran, in which nothing is wrong."""
+    guilty = trial.target
+    ran: dict[str, set[int]] = {}
+    for test in run.failing:
+        for path, lines in run.spectrum.lines_of(test).items():
+            ran.setdefault(path, set()).update(lines)
+    others = [
+        target
+        for target in targets
+        if target.path in ran
+        and (target.path != guilty.path or target.unit.last_line < guilty.unit.first_line)
+        and not ran[target.path].isdisjoint(
+            range(target.unit.first_line + 1, target.unit.last_line + 1)
+        )
+    ]
+    if not others:
+        return None
+    other = rng.choice(others)
+    return _record(
+        project, other, other.unit.first_line, other.unit.last_line, run,
+        source=other.alone.source.decode(), fixes=(), operators=("none",),
+    )  # fmt: skip
+
+
+def _record(
+    project: Project, target: _Target, first: int, last: int, run: SuiteRun, *, source: str, fixes: tuple[Edit, ...],
+    operators: tuple[str, ...],
+) -> Mutant | None:  # fmt: skip
+    seen = locate.seen_of(target.path, first, last, run)
+    if seen is None:
+        return None
+    text = locate.failure_text(locate.failure_at(target.path, first, last, run))
+    return Mutant(
+        project.package, project.licence, f"{target.path}:{target.unit.name}", source, fixes, operators,
+        target.names, _moved(seen, first - 1), text or FailureText(),
+    )  # fmt: skip
+
+
+def _moved(seen: Execution, lines: int) -> Execution:
+    """With line numbers that count from the unit's first line."""
+
+    def less(table: dict[int, int]) -> dict[int, int]:
+        return {line - lines: count for line, count in table.items()}
+
+    return replace(
+        seen, cover_fail=less(seen.cover_fail), cover_pass=less(seen.cover_pass), frames=less(dict(seen.frames))
+    )  # fmt: skip
