@@ -82,6 +82,10 @@ def fix(
     max_candidates: Annotated[
         int | None, typer.Option(metavar="N", help="Candidates to validate. [no limit]")
     ] = None,
+    patience: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Seconds to look on after a first patch, for a better. [2]"),
+    ] = None,
     rank: Annotated[
         str | None, typer.Option(metavar="R", help="Who orders: trm, untrained, ochiai, random.")
     ] = None,
@@ -105,7 +109,7 @@ def fix(
     if json and verbose:
         raise UsageError("--json and --verbose exclude each other", "--json has every event")
     flags = {"python": python, "max_seconds": max_seconds, "max_candidates": max_candidates,
-             "rank": rank, "checkpoint": checkpoint, "seed": seed, "jobs": jobs,
+             "patience": patience, "rank": rank, "checkpoint": checkpoint, "seed": seed, "jobs": jobs,
              "pytest_args": context.obj or None}  # fmt: skip
     settings = _settings(path, flags)
     if patch is not None and not patch.absolute().parent.is_dir():
@@ -147,6 +151,7 @@ def _session(path: Path, settings: Settings, deed: Deed) -> Session:
         checkpoint=settings.checkpoint or None,
         seed=settings.seed,
         jobs=settings.jobs,
+        patience=settings.patience,
     )
     return Session(lambda: loop(request), deed)
 

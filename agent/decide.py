@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from agent.events import Decision
 from trm.config import HALT
 
@@ -21,6 +23,12 @@ def side(bit: int, margin: float, first: int, last: int) -> Decision:
 def accept(green: bool, reason: str, margin: float = 1.0) -> Decision:
     """Is the candidate a repair?"""
     return Decision("accept", int(green), margin, reason)
+
+
+def choose(index: int, patches: int, inputs: int, nats: float) -> Decision:
+    """Is another patch than the first that passes shown? 1: yes. nats: by which it is likelier than the next."""
+    why = f"{patches} patches pass; they were compared on {inputs} further inputs"
+    return Decision("choose", int(index > 0), math.tanh(nats / 2), why)
 
 
 def combine(turned: int, left: int) -> Decision:

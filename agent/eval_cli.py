@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from agent.errors import UsageError
+from agent.settings import PATIENCE
 
 
 def evaluate(
@@ -32,6 +33,9 @@ def evaluate(
     max_candidates: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Candidates a problem. [no limit]")
     ] = None,
+    patience: Annotated[
+        float, typer.Option(metavar="S", min=0, help="Seconds to look on after a first patch.")
+    ] = PATIENCE,
     json: Annotated[
         Path | None,
         typer.Option(
@@ -66,7 +70,7 @@ def evaluate(
     from agent.evalreport import table
 
     settings = evaluation.EvalSettings(max_seconds=max_seconds, max_candidates=max_candidates, checkpoint=checkpoint,
-                                       seed=seed, python=python)  # fmt: skip
+                                       seed=seed, python=python, patience=patience)  # fmt: skip
     results = evaluation.run_eval(
         name, data, tuple(rank.split(",")), limit, visible, json, jobs, settings
     )

@@ -21,6 +21,7 @@ from agent.apply import apply_diff
 from agent.errors import AgentError, TestsCannotRun, UsageError
 from agent.evalsets import DEFAULT_VISIBLE, Problem, load, write_files
 from agent.events import CandidateTried, Finished, PatchFound
+from agent.settings import PATIENCE
 from tools.runner import Runner
 from tools.source.leaves import NEWLINE, Module
 from tools.verdicts import RunnerError
@@ -35,7 +36,7 @@ ONE_EDIT = 12  # leaves removed and written at most: what "one small edit" means
 
 @dataclass(frozen=True)
 class EvalSettings:
-    """How problems are run. Seconds and candidates bound one problem; jobs is problems at once."""
+    """How problems are run. Seconds and candidates bound one problem; patience: as in FixRequest."""
 
     rank: str = "trm"
     visible: str = ""
@@ -44,6 +45,7 @@ class EvalSettings:
     checkpoint: str = ""
     seed: int = 0
     python: str = ""
+    patience: float = PATIENCE
 
 
 @dataclass(frozen=True)
@@ -85,15 +87,18 @@ def run_problem(problem: Problem, settings: EvalSettings) -> Result:
             path=root, python=settings.python or sys.executable, pytest_args=problem.pytest_args,
             max_seconds=settings.max_seconds, max_candidates=settings.max_candidates, rank=settings.rank,
             checkpoint=Path(settings.checkpoint) if settings.checkpoint else None, seed=settings.seed, jobs=1,
+            patience=settings.patience,
         )  # fmt: skip
         patch: PatchFound | None = None
         last: Finished | None = None
-        operator, tried, began = "", 0, time.monotonic()
+        operators: dict[int, str] = {}  # of candidates that pass, by number
+        tried, began = 0, time.monotonic()
         try:
             for event in fix(request):
                 if isinstance(event, CandidateTried):
                     tried = event.number
-                    operator = event.operator if event.outcome == "passed" else operator
+                    if event.outcome == "passed":
+                        operators[event.number] = event.operator
                 elif isinstance(event, PatchFound):
                     patch = event
                 elif isinstance(event, Finished):
@@ -121,7 +126,8 @@ def run_problem(problem: Problem, settings: EvalSettings) -> Result:
             if problem.reference
             else None
         )
-        return replace(base, status="fixed" if right else "plausible", candidates=patch.candidates, operator=operator,
+        return replace(base, status="fixed" if right else "plausible", candidates=patch.candidates,
+                       operator=operators.get(patch.candidates, ""),
                        distance=distance, excess=excess, diff=patch.diff, message="" if right else said)  # fmt: skip
 
 

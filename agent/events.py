@@ -121,7 +121,7 @@ class RecursionStep(Event):
 
 @dataclass(frozen=True, slots=True)
 class Decision(Event):
-    """A visible 0/1 decision. kind: halt | side | accept | combine | stop; margin in [0, 1]."""
+    """A visible 0/1 decision. kind: halt | side | accept | choose | combine | stop; margin in [0, 1]."""
 
     kind: str
     bit: int

@@ -22,7 +22,8 @@ from agent.events import SCHEMA, Event, Finished, Note, PatchFound, Started
 from agent.first_run import check_runnable, in_thread, told
 from agent.propose import CostAware
 from agent.reading import Reader, show_suspects
-from agent.search import PatchedFiles, Tests, search
+from agent.search import Found, PatchedFiles, Tests, search
+from agent.settings import PATIENCE
 from tools.interpreter import WorkspaceError
 from tools.runner import Runner
 from tools.source.leaves import Module
@@ -34,7 +35,10 @@ ROUNDS = 6  # edits that may be combined
 
 @dataclass(frozen=True)
 class FixRequest:
-    """What to repair and within which bounds. max_candidates None: no bound; jobs 0: the machine's cores, at most 4."""
+    """What to repair and within which bounds. max_candidates None: no bound; jobs 0: the machine's cores, at most 4.
+
+    patience: seconds to look for other patches after the first, of which the likeliest is shown; 0: the first.
+    """
 
     path: Path
     python: str | None = None
@@ -45,6 +49,7 @@ class FixRequest:
     checkpoint: Path | str | None = None
     seed: int = 0
     jobs: int = 0
+    patience: float = PATIENCE
 
 
 def fix(request: FixRequest) -> Iterator[Event]:
@@ -124,9 +129,9 @@ class _Run:
             outcome = yield from self._round(runner, reader, run, patch, failing)
             if outcome is None:
                 break
-            patch, done = outcome
-            if done:
-                yield from self._verified(runner, patch, red)
+            patch = outcome.patch
+            if outcome.done:
+                yield from self._verified(runner, outcome, red)
                 return
             run = yield from self._rebase(runner, run, patch)
         reason = budget.over() or "the edit space is used up"
@@ -137,7 +142,7 @@ class _Run:
     def _round(
         self, runner: Runner, reader: Reader, run: SuiteRun, patch: PatchedFiles, failing: Sequence[str]
     ) -> Iterator[Event]:  # fmt: skip
-        """Search for one edit on top of `patch`. Returns (patch, whether all tests pass), or None."""
+        """Search for one edit on top of `patch`. Returns Found, or None."""
         broken = [error for error in run.collection_errors if self.sources.get(error.path)]
         uncollected = dict.fromkeys(error.collecting or error.path for error in broken)
         tests = Tests.of(run, list(uncollected) or failing)
@@ -146,7 +151,10 @@ class _Run:
             return None
         yield from show_suspects(self.found, self.budget)
         stream = yield from reader.candidates(run, self.sources, self.found, bool(broken))
-        return (yield from search(runner, run, CostAware(stream), tests, patch, self.budget))
+        patience = self.request.patience
+        return (
+            yield from search(runner, run, CostAware(stream), tests, patch, self.budget, patience)
+        )
 
     def _rebase(self, runner: Runner, run: SuiteRun, patch: PatchedFiles) -> Iterator[Event]:
         """The suite with the partial repair in place, as the base of the next round.
@@ -169,9 +177,9 @@ class _Run:
         )
         return run
 
-    def _verified(self, runner: Runner, patch: PatchedFiles, red: Sequence[str]) -> Iterator[Event]:
+    def _verified(self, runner: Runner, found: Found, red: Sequence[str]) -> Iterator[Event]:
         """The last check: the user's own pytest command, as a plain process."""
-        budget = self.budget
+        budget, patch = self.budget, found.patch
         final = runner.confirm(patch.contents())
         for note in final.notes:
             yield Note(note, at=budget.at)
@@ -187,7 +195,7 @@ class _Run:
         turned = tuple(red) or tuple(result.nodeid for result in final.results)
         command = " ".join(["pytest", *self.arguments])
         yield PatchFound(
-            diff, tuple(sorted(patch.files)), turned, budget.tried, budget.at, command, at=budget.at
+            diff, tuple(sorted(patch.files)), turned, found.number, budget.at, command, at=budget.at
         )
         plural = "" if len(turned) == 1 else "s"
         message = (

@@ -33,7 +33,7 @@ _SLOWEST = 0.3  # CPU seconds of a test that is used
 _LEAST, _MOST = 0.2, 2.0  # CPU seconds that a test may take on a mutant
 _MULTIPLE = 0.4  # share of mutants with two or three faults
 _INNOCENT = 0.12  # innocent units a killed mutant: their tests fail, the fault is elsewhere
-_HOPELESS = 0.4  # share left out of the mutants on which no test gets through
+_HOPELESS = 0.6  # share left out of the mutants on which no test gets through
 
 
 @dataclass(frozen=True)

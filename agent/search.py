@@ -1,4 +1,4 @@
-"""The search: candidates in order, validated until one passes everything or repairs a part."""
+"""The search: candidates in order, until one passes everything or repairs a part, and a while longer for a better one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from typing import Any, cast
 
 from agent import decide
 from agent.budget import Budget
+from agent.choose import MOST_PASSING, Passing, choose
 from agent.events import CandidateTried, Event, SearchProgress
 from agent.propose import Candidate, CostAware
 from tools.runner import Runner
 from tools.verdicts import Outcome, SuiteRun
 
+SPREAD = (
+    4.0  # nats: what is so much less likely than a patch that passes is not looked at beside it
+)
 PARTIAL_PATIENCE = 400  # candidates tried after a partial repair before building on it
 _PROGRESS_EVERY = 0.25  # seconds
 
@@ -54,15 +58,26 @@ class Tests:
         return Tests(first, [*first, *(test for test in passed if test not in set(first))])
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a search ends with. done: all tests pass; number: of the candidate that made it, in the order of trying."""
+
+    patch: PatchedFiles
+    done: bool
+    number: int
+
+
 def search(
-    runner: Runner, run: SuiteRun, candidates: CostAware, tests: Tests, patch: PatchedFiles, budget: Budget
+    runner: Runner, run: SuiteRun, candidates: CostAware, tests: Tests, patch: PatchedFiles, budget: Budget, patience: float
 ) -> Iterator[Event]:  # fmt: skip
-    """Try candidates in order until one passes everything. Returns (patch, done) or None."""
+    """Try candidates in order until one passes everything, and `patience` seconds more. Returns Found or None."""
     failing, everything = tests.failing, tests.everything
     flying: dict[int, Candidate] = {}
     waiting: list[Candidate] = []
-    partial: tuple[int, PatchedFiles, str] | None = None
+    partial: tuple[int, Found] | None = None
     since_partial = 0
+    passing: list[Passing] = []
+    until = 0.0  # where something passes already
     numbers = itertools.count(1)
     last_progress = 0.0
     search_began = time.monotonic()
@@ -70,8 +85,12 @@ def search(
 
     def feed() -> Iterator[tuple[int, dict[str, bytes]]]:
         while not budget.over(len(flying)):
+            if passing and time.monotonic() > until:
+                return
             candidate = waiting.pop() if waiting else next(candidates, None)
-            if candidate is None:
+            if candidate is None or (
+                passing and candidate.score < passing[0].candidate.score - SPREAD
+            ):
                 return
             number = next(numbers)
             flying[number] = candidate
@@ -87,7 +106,8 @@ def search(
                 if "ran during" in verdict.reason:
                     candidates.slow(candidate.suspect)
                 since_partial += partial is not None
-                improves = verdict.passed or (verdict.failing_test not in (None, failing[0]) and len(failing) > 1
+                improves = verdict.passed or (not passing and verdict.failing_test not in (None, failing[0])
+                                              and len(failing) > 1
                                               and verdict.outcome in (Outcome.FAILED, Outcome.ERROR))  # fmt: skip
                 yield CandidateTried(budget.tried, candidate.path, candidate.line, candidate.before, candidate.after,
                                      candidate.operator, round(candidate.score, 4), str(verdict.outcome),
@@ -112,10 +132,16 @@ def search(
             attempt = patch.with_candidate(candidate)
             if verdict.passed:
                 whole = runner.validate(attempt.contents(), everything)
-                if whole.passed:
-                    yield budget.stamp(decide.accept(True, f"all {len(everything)} tests pass"))
-                    return attempt, True
-                yield budget.stamp(decide.accept(False, f"breaks {whole.failing_test}"))
+                if not whole.passed:
+                    yield budget.stamp(decide.accept(False, f"breaks {whole.failing_test}"))
+                    continue
+                yield budget.stamp(decide.accept(True, f"all {len(everything)} tests pass"))
+                seconds = {result.nodeid: result.seconds for result in whole.results}
+                passing.append(Passing(budget.tried, candidate, attempt, seconds))
+                if len(passing) == 1:
+                    until = time.monotonic() + patience
+                if patience <= 0 or len(passing) == MOST_PASSING:
+                    break
                 continue
             full = runner.validate(attempt.contents(), everything, stop_at_first=False)
             bad = {
@@ -123,14 +149,16 @@ def search(
             }
             turned = len(set(failing) - bad)
             if turned and bad <= set(failing) and (partial is None or turned > partial[0]):
-                partial = (turned, attempt, candidate.suspect.name)
+                partial = (turned, Found(attempt, False, budget.tried))
                 yield budget.stamp(decide.combine(turned, len(failing) - turned))
                 if not _touched(run, set(failing) & bad, candidate):
-                    return attempt, False
+                    return partial[1]
             continue
-        if partial is not None:
-            return partial[1], False
-        return None
+        break
+    if passing:
+        best = yield from choose(runner, passing, budget)
+        return Found(best.patch, True, best.number)
+    return partial and partial[1]
 
 
 def _touched(run: SuiteRun, tests: set[str], candidate: Candidate) -> bool:

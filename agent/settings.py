@@ -20,6 +20,7 @@ from agent.errors import UsageError
 
 PREFIX = "TRM_AGENT_"
 RANKS = ("trm", "untrained", "ochiai", "random")
+PATIENCE = 2.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Settings:
     python: interpreter, environment or command for the tests ("" finds the project's own). pytest_args: handed to
     pytest. max_seconds: wall time of the whole run. max_candidates: candidates to validate (None no limit). rank: who orders
     them. checkpoint: weights ("" the shipped ones). seed: of everything random. jobs: test processes at once (0 automatic).
+    patience: seconds to look for other patches after the first (0: show the first).
     """
 
     python: str = ""
@@ -39,6 +41,7 @@ class Settings:
     checkpoint: str = ""
     seed: int = 0
     jobs: int = 0
+    patience: float = PATIENCE
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -136,6 +139,7 @@ def _from_text(name: str, text: str, origin: str) -> Any:
             raise UsageError(f"{origin}: {error}", "quote it as for a shell") from None
     kinds: dict[str, Callable[[str], Any]] = {
         "max_seconds": float, "max_candidates": int, "seed": int, "jobs": int,
+        "patience": float,
     }  # fmt: skip
     try:
         return kinds.get(name, str)(text)
@@ -174,6 +178,10 @@ def _checked(name: str, value: Any, origin: str, base: Path | None) -> Any:
     if name == "max_seconds":
         if not value > 0:
             raise wrong("a number of seconds above 0")
+        return float(value)
+    if name == "patience":
+        if not 0 <= value < float("inf"):
+            raise wrong("a number of seconds, 0 or more")
         return float(value)
     least = 1 if name == "max_candidates" else 0
     if not float(value).is_integer() or value < least:

@@ -40,6 +40,7 @@ __all__ = [
 Key = TypeVar("Key", bound=Hashable)
 Files = Mapping[str, bytes]
 UNTIL_PROOF = 3  # candidates judged through pytest's protocol before the direct path is tried
+BEHAVIOUR = 5.0  # CPU seconds of a test whose calls are copied
 HELD = 30  # candidates cut in one test before it is settled whether that is just slow
 
 
@@ -273,6 +274,27 @@ class Runner:
         again = (Task(t.key, t.files, t.tests, options(), doubted=doubted) for t in unjust)
         for task in self._dispatch.drive(again, self._dispatch.settings["jobs"]):
             yield task.key, task.verdict(records.own)
+
+    def behaviour(
+        self, candidates: Iterable[tuple[Key, Files]], tests: Sequence[str]
+    ) -> Iterator[tuple[Key, dict[str, str] | None]]:
+        """What candidates do with other arguments than the tests give them: yields (key, {input: outcome}).
+
+        Inputs and outcomes are short texts, alike where they are the same for two candidates: "v..." a value, "rX" the
+        code raised X, "eX" an operation in it failed with X, "h" it did not end. See tools/worker/behave.py. None where the
+        code cannot be exchanged in the collected suite, or its process ended.
+        """
+
+        def tasks() -> Iterator[Task]:
+            for key, files in candidates:
+                options = self._records.options(tests, stop=True, want_failure=True)
+                # every call is looked at, which makes it slow
+                options.update(behave=True, limits={}, limit=[BEHAVIOUR, 3 * BEHAVIOUR],
+                               cpu_total=BEHAVIOUR * (len(tests) + 2))  # fmt: skip
+                yield Task(key, files, tests, options, exact=True)
+
+        for task in self._dispatch.drive(tasks(), self.jobs):
+            yield task.key, task.answer.behaviour
 
     # ------------------------------------------------------------ the last check
 

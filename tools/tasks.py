@@ -27,6 +27,7 @@ class Answer:
     doubtful: str = ""  # the test that needs pytest's whole protocol, texts included
     broken: str = ""  # a traceback of the worker itself
     partial: dict[str, list[int]] = field(default_factory=dict)  # lines of the test that goes on
+    behaviour: dict[str, str] | None = None
     done: dict[str, Any] | None = None
     end: dict[str, Any] | None = None
 
@@ -59,6 +60,8 @@ class Answer:
             self.errors += data
         elif kind == b"O":
             self.errors.append(_collection_text(*data))
+        elif kind == b"V":
+            self.behaviour = data
         elif kind == b"D":
             self.done = data
         elif kind == b"X":

@@ -220,6 +220,7 @@ _DECISIONS = {  # kind -> (what bit 0 says, what bit 1 says)
     "halt": ("recurse on", "halt the recursion"),
     "side": ("left", "right"),
     "accept": ("reject", "accept"),
+    "choose": ("show the first", "show another"),
     "combine": ("no second edit", "build a second edit on it"),
     "stop": ("search on", "stop the search"),
 }

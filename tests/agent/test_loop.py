@@ -60,7 +60,14 @@ def content(root: Path) -> dict[str, bytes]:
 
 
 def request(root: Path, **more) -> FixRequest:
-    settings = {"python": sys.executable, "rank": "ochiai", "max_seconds": 120.0, "jobs": 1, **more}
+    settings = {
+        "python": sys.executable,
+        "rank": "ochiai",
+        "max_seconds": 120.0,
+        "jobs": 1,
+        "patience": 0.0,
+        **more,
+    }
     return FixRequest(root, **settings)
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+behave = sys.modules["_trm_worker_behave"]
 confine = sys.modules["_trm_worker_confine"]
 direct = sys.modules["_trm_worker_direct"]
 fresh = sys.modules["_trm_worker_fresh"]
@@ -196,6 +197,16 @@ class Collected:
         runs.private_temporary(config, folder)
         self.judge(put, request, swaps, late, lines, audit, lambda: self.aftermath(folder, opened))
 
+    def functions(self):
+        """Functions of the project, without those of tests and conftests."""
+        tests = {nodeid.split("::")[0] for nodeid in self.items}
+        found = []
+        for function in self.index.all:
+            path = self.tree.relative(function.__code__.co_filename)
+            if path is not None and path not in tests and not path.endswith("conftest.py"):
+                found.append(function)
+        return found
+
     def lines(self):
         """What records executed lines, None where other tools leave no room for it."""
         lines = observe.Lines(self.tree)
@@ -213,10 +224,14 @@ class Collected:
             return put(b"N", str(reason))
         if late:
             fresh.InMemory(late)
+        if request["behave"]:
+            lines = behave.Calls(self.functions())
         chosen = [self.items[nodeid] for nodeid in request["tests"]]
         if items.run_items(chosen, self.plugin, put, request, lines, audit, self.direct):
             if before is not None and request["warm"]:
                 put.hold(b"W", self.patterns.seen(before))
+            if request["behave"]:
+                put.hold(b"V", behave.signs(lines.found))
             put(b"D", dict(aftermath(), cpu=time.process_time() - used))
             return undo
         return None

@@ -109,6 +109,7 @@ def main():
         sibling("items")
         sibling("slots")
         sibling("state")
+        sibling("behave")
     except ImportError as error:
         serve.write_frame(fds[1], 0, b"X", {"error": "no-pytest", "message": str(error)})
         return 3

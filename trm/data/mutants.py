@@ -72,11 +72,14 @@ class Mutant:
 def write(path: Path, mutants: Iterable[Mutant]) -> int:
     """Write as gzipped JSON lines, whole or not at all; returns how many."""
     partial, total = path.with_name(path.name + ".partial"), 0
-    with gzip.open(partial, "wt", encoding="utf-8", compresslevel=3) as out:
-        for mutant in mutants:
-            out.write(json.dumps(mutant.to_json(), ensure_ascii=False) + "\n")
-            total += 1
-    partial.replace(path)
+    try:
+        with gzip.open(partial, "wt", encoding="utf-8", compresslevel=3) as out:
+            for mutant in mutants:
+                out.write(json.dumps(mutant.to_json(), ensure_ascii=False) + "\n")
+                total += 1
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return total
 
 
@@ -159,6 +162,44 @@ def _shard(
     if len(writer.table):
         writer.write(path)
     return path.name, len(writer.table), len(mutants)
+
+
+def shown(mutant: Mutant) -> str:
+    """For the eye: the text with failing and passing tests a line, `>` where the failure came through, and the fixes."""
+    seen = mutant.execution
+    rows = [f"{mutant.package} {mutant.origin}  ({', '.join(mutant.operators)})"]
+    for number, line in enumerate(mutant.source.splitlines(), 1):
+        mark = ">" if number in seen.frames else " "
+        bad, good = seen.cover_fail.get(number, ""), seen.cover_pass.get(number, "")
+        rows.append(f"{mark}{bad:>3}{good:>4}  {line}")
+    failure = mutant.failure
+    rows.append(f"     test       {failure.test}")
+    if failure.actual or failure.expected:
+        rows.append(f"     values     {failure.actual} is not {failure.expected}")
+    rows.append(f"     exception  {failure.exception}")
+    rows += [f"     {name} = {text}" for name, (_, text) in seen.values.items()]
+    leaves = Module(mutant.source.encode("utf-8")).leaves
+    for fix in mutant.fixes:
+        removed = " ".join(leaf.text for leaf in leaves[fix.start : fix.end])
+        rows.append(
+            f"     fix, line {leaves[fix.start].line}: {removed or '(nothing)'} -> {' '.join(fix.tokens) or '(nothing)'}"
+        )
+    return "\n".join(rows)
+
+
+def sample(folder: Path, number: int, seed: int = 0) -> list[Mutant]:
+    """A few random records of `folder`/parts, each part as likely as another."""
+    rng = random.Random(seed)
+    parts = sorted((folder / "parts").glob("*.jsonl.gz"))
+    rng.shuffle(parts)
+    found: list[Mutant] = []
+    for part in parts:
+        if len(found) == number:
+            break
+        everything = list(read(part))
+        if everything:
+            found.append(rng.choice(everything))
+    return found
 
 
 def summary(folder: Path) -> dict[str, Any]:

@@ -55,7 +55,7 @@ PANELS: tuple[tuple[str, str], ...] = (
     (
         "5 Decisions",
         "Every choice is a bit with a margin (0% a coin toss, 100% sure) and a reason: halt, side of a bisection, "
-        "accept a candidate, combine two edits, stop.",
+        "accept a candidate, choose among several patches, combine two edits, stop.",
     ),
     (
         "6 Patch",

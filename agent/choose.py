@@ -1,0 +1,116 @@
+"""Which of several patches that pass all tests is shown: by the order of the search, and by what each does beyond the tests.
+
+The tests' own calls are repeated with other arguments (tools.worker.behave). There is no oracle for these, but the patches are
+witnesses for one another: one that hangs or breaks down where another returns a value is less likely what was meant, and one
+that does as the others do is likelier.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent import decide
+from agent.budget import Budget
+from agent.events import Event
+from agent.propose import Candidate
+from tools.runner import Runner
+
+if TYPE_CHECKING:
+    from agent.search import PatchedFiles
+
+MOST_PASSING = 16  # patches that are compared
+_MOST_TESTS, _TEST_SECONDS = 16, 1.0  # whose calls are repeated, and what they may take together
+TROUBLE = 6.0  # nats that a patch loses if it breaks down wherever another one does not
+AGREEMENT = 1.0  # nats between agreeing with all of the others and with none
+
+Behaviour = Mapping[str, str]  # input -> outcome, see tools.runner.Runner.behaviour
+
+
+@dataclass(frozen=True)
+class Passing:
+    """A patch that passes all tests. number: in the order of trying; seconds: CPU time of each test with it."""
+
+    number: int
+    candidate: Candidate
+    patch: PatchedFiles
+    seconds: Mapping[str, float]
+
+
+def choose(runner: Runner, passing: Sequence[Passing], budget: Budget) -> Iterator[Event]:
+    """The patch to show, told as a decision. Returns a Passing."""
+    if len(passing) == 1:
+        return passing[0]
+    behaviours: list[Behaviour | None] = [None] * len(passing)
+    tests = _quick(passing[0].seconds)
+    if tests and not budget.over():
+        given = [(index, each.patch.contents()) for index, each in enumerate(passing)]
+        for index, behaviour in runner.behaviour(given, tests):
+            behaviours[index] = behaviour
+    scores = [each.candidate.score for each in passing]
+    marks = marks_of(scores, behaviours)
+    order = sorted(range(len(passing)), key=lambda index: -marks[index])
+    best = order[0]
+    inputs = len({key for behaviour in behaviours for key in behaviour or ()})
+    yield budget.stamp(decide.choose(best, len(passing), inputs, marks[best] - marks[order[1]]))
+    return passing[best]
+
+
+def _quick(seconds: Mapping[str, float]) -> list[str]:
+    """The quickest tests, as many as fit."""
+    chosen: list[str] = []
+    total = 0.0
+    for test, each in sorted(seconds.items(), key=lambda pair: pair[1]):
+        total += each
+        if (chosen and total > _TEST_SECONDS) or len(chosen) == _MOST_TESTS:
+            break
+        chosen.append(test)
+    return chosen
+
+
+def marks_of(scores: Sequence[float], behaviours: Sequence[Behaviour | None]) -> list[float]:
+    """A mark in nats for each patch: its score, less what its behaviour makes doubtful.
+
+    scores: log-probabilities, known up to a constant. Patches whose behaviour is not known are neither helped nor harmed.
+    """
+    top = max(scores)
+    weights = [math.exp(score - top) for score in scores]
+    return [
+        score - TROUBLE * trouble(index, behaviours) + AGREEMENT * (agreement(index, weights, behaviours) - 1)
+        for index, score in enumerate(scores)
+    ]  # fmt: skip
+
+
+def trouble(index: int, behaviours: Sequence[Behaviour | None]) -> float:
+    """Share of the inputs on which a patch hangs or breaks down, of those where it or another patch does and another does not."""
+    mine = behaviours[index] or {}
+    others = [each for i, each in enumerate(behaviours) if each and i != index]
+    bad = split = 0
+    for key, outcome in mine.items():
+        theirs = [other[key] for other in others if key in other]
+        well = [one for one in theirs if one[0] in "vr"]
+        if outcome[0] in "he":
+            bad += bool(well)
+            split += bool(well)
+        else:
+            split += len(well) < len(theirs)
+    return bad / split if split else 0.0
+
+
+def agreement(
+    index: int, weights: Sequence[float], behaviours: Sequence[Behaviour | None]
+) -> float:
+    """Mean over the inputs of the share of the other patches, by weight, that do the same; 1 where nothing is known."""
+    mine = behaviours[index] or {}
+    shares: list[float] = []
+    for key, outcome in mine.items():
+        same = total = 0.0
+        for other, behaviour in enumerate(behaviours):
+            if other != index and behaviour and key in behaviour:
+                total += weights[other]
+                same += weights[other] * (behaviour[key] == outcome)
+        if total:
+            shares.append(same / total)
+    return sum(shares) / len(shares) if shares else 1.0
