@@ -103,7 +103,11 @@ def test() -> int:
         print(
             "== a check above failed: the result is a failure, whatever the tests say", flush=True
         )
-    tests = subprocess.run([str(PYTHON), "-m", "pytest", *sys.argv[2:]], cwd=ROOT, check=False)
+    # a file's tests stay together: they share fixtures that are dear
+    two = ("-n", "2", "--dist", "loadfile")
+    tests = subprocess.run(
+        [str(PYTHON), "-m", "pytest", *two, *sys.argv[2:]], cwd=ROOT, check=False
+    )
     return tests.returncode or (0 if good else 1)
 
 

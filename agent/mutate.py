@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from trm.data.mutants import Mutant, write
 from trm.data.sources import is_excluded, is_excluded_text, is_test_path, load_sources
 from trm.encode import Execution, FailureText
 
+MOST_TESTS = 1500  # of a project: its first run is not what the time is for
 _TESTS = (1, 2, 3, 5, 8, 12)  # tests that run on a mutant, of those that cover its unit
 _SLOWEST = 0.3  # CPU seconds of a test that is used
 _LEAST, _MOST = 0.2, 2.0  # CPU seconds that a test may take on a mutant
@@ -173,13 +175,13 @@ def mutants(
     fault a mutant. Raises RunnerError where the suite does not run, or not in that time.
     """
     limits = Limits(baseline_seconds=1.0)  # a test that is slower is of no use here
-    arguments = (*project.pytest_args, *_ignored(project))
+    rng = random.Random(f"{seed} {project.package}")
+    arguments = (*project.pytest_args, *_ignored(project, rng))
     with Runner(project.root, project.python, arguments, limits, jobs=jobs) as runner:
         run = _baseline(runner, seconds)
         tally.tests, tally.baseline_seconds = len(run.results), run.seconds
         cpu = {result.nodeid: result.seconds for result in run.results}
         usable = [test for test in runner.plain_tests() if cpu[test] <= _SLOWEST]
-        rng = random.Random(f"{seed} {project.package}")
         targets = _targets(project, run, set(usable))
         rng.shuffle(targets)
         tally.units = len(targets)
@@ -216,11 +218,19 @@ def mutants(
                 told(tally)
 
 
-def _ignored(project: Project) -> list[str]:
-    """Options that leave out the test files which do not collect: beside one, code cannot be exchanged in memory."""
+def _ignored(project: Project, rng: random.Random) -> list[str]:
+    """Options that leave out test files: those that do not collect, beside which code cannot be exchanged in memory, and,
+    where there are more than MOST_TESTS tests, some by chance."""
     with Runner(project.root, project.python, project.pytest_args) as runner:
-        files = {error.collecting for error in runner.collection_errors}
-    return [f"--ignore={project.root / name}" for name in sorted(files)]
+        left_out = {error.collecting for error in runner.collection_errors}
+        sizes = Counter(test.partition("::")[0] for test in runner.collected)
+    kept = 0
+    for name in rng.sample(sorted(sizes), len(sizes)):
+        kept += sizes[name]
+        if kept > MOST_TESTS and kept > sizes[name]:
+            kept -= sizes[name]
+            left_out.add(name)
+    return [f"--ignore={project.root / name}" for name in sorted(left_out)]
 
 
 def _baseline(runner: Runner, seconds: float) -> SuiteRun:

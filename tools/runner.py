@@ -103,6 +103,11 @@ class Runner:
         """What pytest could not collect."""
         return [CollectionError(**error) for error in self._dispatch.session["errors"]]
 
+    @property
+    def collected(self) -> list[str]:
+        """Ids of the tests in collection order."""
+        return [nodeid for nodeid, _, _ in self._dispatch.session["items"] or []]
+
     def _new_run(self, **fields: Any) -> SuiteRun:
         hello, session = self._dispatch.hello, self._dispatch.session
         return SuiteRun(

@@ -212,3 +212,15 @@ def test_a_url_is_cloned_and_what_cannot_be_is_said(root, tmp_path):
     assert list(read(good[0].part))
     assert gone[2] and "cannot be cloned" in gone[1]
     assert kept_out[2] and "kept out of all training" in kept_out[1]
+
+
+def test_of_a_large_suite_some_files_run(root, tmp_path, monkeypatch):
+    for name in ("box.py", "test_box.py"):
+        (tmp_path / name).write_text((root / name).read_text())
+    (tmp_path / "test_more.py").write_text(TESTS)
+    (tmp_path / "test_broken.py").write_text("import box.nothing\n")
+    monkeypatch.setattr("agent.mutate.MOST_TESTS", 3)
+    tally = Tally()
+    project = Project(tmp_path, "me/boxes", "MIT", sys.executable)
+    assert next(mutants(project, tally, per_unit=1)).fixes
+    assert tally.tests == 2
