@@ -1,13 +1,11 @@
 """Which of several patches that pass all tests is shown: by the order of the search, and by what each does beyond the tests.
 
 The tests' own calls are repeated with other arguments (tools.worker.behave). There is no oracle for these, but the patches are
-witnesses for one another: one that hangs or breaks down where another returns a value is less likely what was meant, and one
-that does as the others do is likelier.
+witnesses for one another: one that hangs or breaks down where another returns a value is less likely what was meant.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 MOST_PASSING = 16  # patches that are compared
 _MOST_TESTS, _TEST_SECONDS = 16, 1.0  # whose calls are repeated, and what they may take together
 TROUBLE = 6.0  # nats that a patch loses if it breaks down wherever another one does not
-AGREEMENT = 1.0  # nats between agreeing with all of the others and with none
 
 Behaviour = Mapping[str, str]  # input -> outcome, see tools.runner.Runner.behaviour
 
@@ -75,12 +72,7 @@ def marks_of(scores: Sequence[float], behaviours: Sequence[Behaviour | None]) ->
 
     scores: log-probabilities, known up to a constant. Patches whose behaviour is not known are neither helped nor harmed.
     """
-    top = max(scores)
-    weights = [math.exp(score - top) for score in scores]
-    return [
-        score - TROUBLE * trouble(index, behaviours) + AGREEMENT * (agreement(index, weights, behaviours) - 1)
-        for index, score in enumerate(scores)
-    ]  # fmt: skip
+    return [score - TROUBLE * trouble(index, behaviours) for index, score in enumerate(scores)]
 
 
 def trouble(index: int, behaviours: Sequence[Behaviour | None]) -> float:
@@ -97,20 +89,3 @@ def trouble(index: int, behaviours: Sequence[Behaviour | None]) -> float:
         else:
             split += len(well) < len(theirs)
     return bad / split if split else 0.0
-
-
-def agreement(
-    index: int, weights: Sequence[float], behaviours: Sequence[Behaviour | None]
-) -> float:
-    """Mean over the inputs of the share of the other patches, by weight, that do the same; 1 where nothing is known."""
-    mine = behaviours[index] or {}
-    shares: list[float] = []
-    for key, outcome in mine.items():
-        same = total = 0.0
-        for other, behaviour in enumerate(behaviours):
-            if other != index and behaviour and key in behaviour:
-                total += weights[other]
-                same += weights[other] * (behaviour[key] == outcome)
-        if total:
-            shares.append(same / total)
-    return sum(shares) / len(shares) if shares else 1.0

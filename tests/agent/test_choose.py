@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from agent.choose import agreement, marks_of, trouble
+from agent.choose import marks_of, trouble
 from agent.events import CandidateTried, Decision, Finished, PatchFound
 from agent.loop import FixRequest, fix
 from tools.runner import Runner
@@ -29,14 +29,6 @@ def test_breaking_down_together_says_nothing():
 
 def test_a_deliberate_exception_is_no_trouble():
     assert trouble(0, [{"a": "rValueError"}, {"a": "v1"}]) == 0.0
-
-
-def test_two_that_agree_support_one_another():
-    odd = {"a": "v1", "b": "v9", "c": "v9"}
-    assert agreement(0, [1.0, 1.0, 1.0], [odd, GOOD, GOOD]) == pytest.approx(1 / 3)
-    assert agreement(1, [1.0, 1.0, 1.0], [odd, GOOD, GOOD]) == pytest.approx(2 / 3)
-    marks = marks_of([-1.0, -1.2, -1.3], [odd, GOOD, GOOD])
-    assert max(marks) == marks[1]
 
 
 def test_what_is_not_known_changes_nothing():
