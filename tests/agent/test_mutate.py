@@ -182,6 +182,20 @@ def test_a_traced_run_tells_what_the_tests_did(root):
     assert ran[2] is None
 
 
+def test_lines_are_traced_where_tests_write_into_the_project(root, tmp_path):
+    (tmp_path / "box.py").write_text(BOX)
+    more = "\n\ndef test_writes():\n    open('out.txt', 'w').close()\n"
+    (tmp_path / "test_box.py").write_text(TESTS + more)
+    broken = BOX.replace("out += row", "out -= row").encode()
+    with Runner(tmp_path, sys.executable) as runner:
+        runner.baseline()
+        assert runner.plain_tests() == ["test_box.py::test_clamp", "test_box.py::test_total"]
+        tests = ["test_box.py::test_total", "test_box.py::test_writes"]
+        ((_, run),) = runner.traced([(0, {"box.py": broken}, tests)], 0.5)
+    assert run.failing == ["test_box.py::test_total"]
+    assert run.spectrum.lines_of("test_box.py::test_total")["box.py"]
+
+
 def test_a_suite_that_takes_too_long_is_said(root, tmp_path):
     (tmp_path / "test_slow.py").write_text(
         "import time\n\ndef test_a():\n    time.sleep(0.6)\n\ndef test_b():\n    pass\n"

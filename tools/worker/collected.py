@@ -190,8 +190,8 @@ class Collected:
         lines = audit = None
         if request["baseline"]:
             audit = self.audit
-            if request["spectrum"]:
-                lines = self.lines()
+        if request["spectrum"]:
+            lines = self.lines()
         confine.restrict_candidate(settings, self.guards, folder, request["cpu_total"], opened)
         runs.private_capture(config)
         runs.private_temporary(config, folder)
