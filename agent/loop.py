@@ -150,11 +150,15 @@ class _Run:
         if not self.found:
             return None
         yield from show_suspects(self.found, self.budget)
-        stream = yield from reader.candidates(run, self.sources, self.found, bool(broken))
-        patience = self.request.patience
-        return (
-            yield from search(runner, run, CostAware(stream), tests, patch, self.budget, patience)
-        )
+        found = None
+        while found is None:
+            candidates = yield from reader.candidates(run, self.sources, self.found, bool(broken))
+            found = yield from search(
+                runner, run, CostAware(candidates), tests, patch, self.budget, self.request.patience
+            )
+            if not reader.provisional or self.budget.over():
+                break
+        return found
 
     def _rebase(self, runner: Runner, run: SuiteRun, patch: PatchedFiles) -> Iterator[Event]:
         """The suite with the partial repair in place, as the base of the next round.

@@ -14,12 +14,14 @@ from agent.budget import Budget
 from agent.errors import CheckpointError
 from agent.events import Event, Interval, Note, RecursionStep, Suspect
 from agent.first_run import test_literals
-from agent.propose import ModelStream, by_tier, merged, suggested
+from agent.propose import Candidate, ModelStream, by_tier, merged, suggested
+from tools.source.edits import Edit
 from tools.verdicts import SuiteRun
 from trm.data.functions import names_in_reach, reach_of
 
 SHOWN_SUSPECTS = 5
 READ_UNITS = 12  # suspect units that the model reads at first
+WAIT_SECONDS = 3.0  # for the model, before candidates come without it
 LONGEST_UNIT = 430  # leaves, so that context fits too; longer units are enumerated but not read
 
 
@@ -27,7 +29,8 @@ class Reader:
     """Who orders the candidates: the model (`trm`, `untrained`), or one of the controls (`ochiai`, `random`).
 
     The weights are loaded and compiled in a thread of their own while the suite runs for the first time; `predictor` is one that
-    is loaded already.
+    is loaded already. Where that takes much longer than the suite (the first start on a machine), candidates come in the
+    order of suspicion meanwhile: `provisional` says that `candidates` is to be asked again once they are used up.
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class Reader:
         self._predictor = predictor
         self._error: BaseException | None = None
         self._closed = False
+        self.provisional = False
+        self._tried: set[tuple[str, Edit]] = set()  # meanwhile
         self._thread: threading.Thread | None = None
         self.reads = rank in ("trm", "untrained")
         if self.reads and predictor is None:
@@ -88,13 +93,17 @@ class Reader:
             rank = "ochiai" if self.reads else self.rank
             return itertools.chain(cheap, by_tier(found[:40], rank, self.seed, literals))
         if self._thread is not None and self._thread.is_alive():
-            yield Note(
-                "waiting for the model: it is loaded and compiled, faster at the next start",
-                at=self.budget.at,
-            )
-            self._thread.join(self.budget.left)
-            if self._thread.is_alive():  # time is over
-                return iter(())
+            self._thread.join(min(WAIT_SECONDS, self.budget.left))
+            if self._thread.is_alive():
+                if not self.provisional:
+                    yield Note(
+                        "the model is being compiled, once on a machine: the likeliest lines come first meanwhile",
+                        at=self.budget.at,
+                    )
+                self.provisional = True
+                controls = by_tier(found[:40], "ochiai", self.seed, literals)
+                return self._meanwhile(itertools.chain(cheap, controls), self._thread)
+        self.provisional = False
         predictor = self.predictor
         streams: list[ModelStream] = []
         best = found[0].prior
@@ -112,9 +121,22 @@ class Reader:
             plural = "" if len(streams) == 1 else "s"
             yield Note(f"ranking edits of {len(streams)} suspect{plural}", at=self.budget.at)
         rest = [s for s in found if s not in readable[:READ_UNITS]]
-        return itertools.chain(
+        everything = itertools.chain(
             cheap, merged(streams), by_tier(rest[:60], "ochiai", self.seed, literals)
         )
+        return (c for c in everything if (c.path, c.edit) not in self._tried)
+
+    def _meanwhile(
+        self, candidates: Iterator[Candidate], thread: threading.Thread
+    ) -> Iterator[Candidate]:
+        """Candidates until the model is there, remembered."""
+        for candidate in candidates:
+            if not thread.is_alive():
+                return
+            key = candidate.path, candidate.edit
+            if key not in self._tried:
+                self._tried.add(key)
+                yield candidate
 
     def _read(self, predictor: Any, suspect: locate.Suspect, run: SuiteRun) -> Any:
         from trm.encode import encode

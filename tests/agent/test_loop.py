@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -228,10 +229,12 @@ def test_a_checkpoint_that_is_none_is_told_as_one(project, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_the_models_order_ends_like_any_other(project, checkpoint) -> None:
+def test_the_models_order_ends_like_any_other(project, checkpoint, monkeypatch) -> None:
     """Weights from nowhere find the one-token bug too: ranking decides when, not whether."""
+    from agent import reading
     from agent.events import Interval, RecursionStep
 
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 240.0)
     root = project(calc=CALC, test_calc=TEST)
     events = run(root, rank="trm", checkpoint=checkpoint, max_seconds=240.0)
     assert events[-1].status == "fixed", events[-1].message
@@ -241,6 +244,65 @@ def test_the_models_order_ends_like_any_other(project, checkpoint) -> None:
     for wide, narrow in itertools.pairwise(intervals):
         assert wide.first <= narrow.first <= narrow.last <= wide.last
     assert passes(root, events[-1].diff)
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A model that is there only once the event is set."""
+    from agent import reading
+
+    ready = threading.Event()
+    load = reading.Reader._load
+
+    def wait_and_load(self: reading.Reader) -> None:
+        ready.wait(120)
+        load(self)
+
+    monkeypatch.setattr(reading.Reader, "_load", wait_and_load)
+    monkeypatch.setattr(reading, "WAIT_SECONDS", 0.2)
+    yield ready
+    ready.set()
+
+
+def test_a_model_that_is_late_is_not_waited_for(project, late) -> None:
+    from agent.events import Note, RecursionStep
+
+    events = []
+    for event in fix(request(project(calc=CALC, test_calc=TEST), rank="trm")):
+        events.append(event)
+        if isinstance(event, PatchFound):
+            late.set()
+    assert events[-1].status == "fixed" and not of(events, RecursionStep)
+    assert sum("once on a machine" in note.text for note in of(events, Note)) == 1
+
+
+@pytest.mark.slow
+def test_a_late_model_takes_over_and_nothing_is_tried_twice(
+    project, late, checkpoint, monkeypatch
+) -> None:
+    from agent.events import RecursionStep
+    from agent.propose import Candidate
+
+    texts = []
+    source = Candidate.source
+
+    def noted(self: Candidate) -> bytes:
+        texts.append(source(self))
+        return texts[-1]
+
+    monkeypatch.setattr(Candidate, "source", noted)
+    root = project(calc=CALC, test_calc=UNFIXABLE)
+    read, before, after = False, 0, 0
+    for event in fix(request(root, rank="trm", checkpoint=checkpoint)):
+        read |= isinstance(event, RecursionStep)
+        if isinstance(event, CandidateTried):
+            before, after = before + (not read), after + read
+            if event.number == 20:
+                late.set()
+            if after == 10:
+                break
+    assert before >= 20 and after == 10
+    assert len(texts) == len(set(texts))
 
 
 def children(pid: int) -> set[int]:
