@@ -268,7 +268,9 @@ def vary(value, rng, pool=(), depth=0):
         return _mapping(value, rng, pool, depth)
     inside = getattr(value, "__dict__", None)
     if inside and depth < DEPTH and not isinstance(value, type):
-        name = rng.choice(sorted(inside))
+        names = sorted(inside)
+        alike = [name for name in names if type(inside[name]) is kind]  # a chain, a tree
+        name = rng.choice(alike if alike and rng.random() < 0.7 else names)
         old = inside[name]
         same = type(old) is kind
         setattr(
