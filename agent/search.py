@@ -97,7 +97,9 @@ def search(
             yield number, patch.with_candidate(candidate).contents()
 
     while True:
-        verdicts = cast(Generator, runner.validate_many(feed(), failing))
+        verdicts = cast(
+            Generator, runner.validate_many(feed(), failing, in_time=lambda: budget.left > 0)
+        )
         survivor: tuple[Candidate, Any] | None = None
         try:
             for number, verdict in verdicts:

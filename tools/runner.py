@@ -219,11 +219,13 @@ class Runner:
         stop_at_first: bool = True,
         want_failure: bool = False,
         limit_seconds: float | None = None,
+        in_time: Callable[[], bool] = lambda: True,
     ) -> Iterator[tuple[Key, Verdict]]:
         """Judges candidates, `jobs` at once; yields (key, verdict) as they finish.
 
         Candidates are taken from the iterable only shortly before they run. Closing the iterator
-        ends those that are running.
+        ends those that are running. Whether a test that was cut is only slow takes seconds to tell:
+        once `in_time` says no, that is not asked any more.
         """
 
         records, held = self._records, []
@@ -246,13 +248,16 @@ class Runner:
             if verdict.outcome is Outcome.TIMEOUT and verdict.failing_test in task.doubted:
                 held.append(task)
                 known = verdict.failing_test not in records.open
-                if known or len(held) >= HELD or records.repairs(verdict.results):
+                enough = known or len(held) >= HELD or records.repairs(verdict.results)
+                if enough and in_time():
                     yield from self._settle(held, options)
                     held = []
             else:
                 yield task.key, verdict
-        if held:
+        if held and in_time():
             yield from self._settle(held, options)
+        else:
+            yield from ((task.key, task.verdict(records.own)) for task in held)
 
     def _settle(
         self, held: Sequence[Task], options: Callable[[], dict[str, Any]]
