@@ -76,16 +76,16 @@ def marks_of(scores: Sequence[float], behaviours: Sequence[Behaviour | None]) ->
 
 
 def trouble(index: int, behaviours: Sequence[Behaviour | None]) -> float:
-    """Share of the inputs on which a patch hangs or breaks down, of those where it or another patch does and another does not."""
+    """Share of the inputs on which a patch hangs or breaks down, of those where one does and another returns a value."""
     mine = behaviours[index] or {}
     others = [each for i, each in enumerate(behaviours) if each and i != index]
     bad = split = 0
     for key, outcome in mine.items():
         theirs = [other[key] for other in others if key in other]
-        well = [one for one in theirs if one[0] in "vr"]
+        # a `raise` against a breakdown says nothing: for a senseless input either may be meant
         if outcome[0] in "he":
-            bad += bool(well)
-            split += bool(well)
-        else:
-            split += len(well) < len(theirs)
+            valued = any(one[0] == "v" for one in theirs)
+            bad, split = bad + valued, split + valued
+        elif outcome[0] == "v":
+            split += any(one[0] in "he" for one in theirs)
     return bad / split if split else 0.0

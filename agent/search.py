@@ -16,9 +16,7 @@ from agent.propose import Candidate, CostAware
 from tools.runner import Runner
 from tools.verdicts import Outcome, SuiteRun
 
-SPREAD = (
-    4.0  # nats: what is so much less likely than a patch that passes is not looked at beside it
-)
+SPREAD = 4.0  # nats: what is so much less likely than a patch that passes is not tried beside it
 PARTIAL_PATIENCE = 400  # candidates tried after a partial repair before building on it
 _PROGRESS_EVERY = 0.25  # seconds
 

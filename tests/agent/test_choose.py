@@ -31,6 +31,11 @@ def test_a_deliberate_exception_is_no_trouble():
     assert trouble(0, [{"a": "rValueError"}, {"a": "v1"}]) == 0.0
 
 
+def test_breaking_down_where_another_raises_says_nothing():
+    both = [{"a": "eKeyError", "b": "v1"}, {"a": "rValueError", "b": "v1"}]
+    assert trouble(0, both) == trouble(1, both) == 0.0
+
+
 def test_what_is_not_known_changes_nothing():
     assert marks_of([-1.0, -2.0], [None, GOOD]) == [-1.0, -2.0]
     assert marks_of([-1.0, -2.0], [{}, {}]) == [-1.0, -2.0]
