@@ -217,6 +217,12 @@ def mutate(
         str | None,
         typer.Option(metavar="P", help="Interpreter of the tests.  [default: as fix finds it]"),
     ] = None,
+    install: Annotated[
+        bool,
+        typer.Option(
+            help="Make an environment for each project first, with what its tests need. Needs the network and uv."
+        ),
+    ] = False,
     per_function: Annotated[
         int, typer.Option(metavar="N", min=1, help="Mutants of a function.")
     ] = 8,
@@ -259,7 +265,7 @@ def mutate(
     _vocabulary_there(vocab)
     (out / "parts").mkdir(parents=True, exist_ok=True)
     tasks = [
-        Task(name, out, python, tuple(pytest_args or ()), per_function, seconds, seed)
+        Task(name, out, python, tuple(pytest_args or ()), per_function, seconds, seed, install)
         for name in dict.fromkeys(projects)
     ]
     if resume:

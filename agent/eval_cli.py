@@ -14,7 +14,10 @@ from agent.settings import PATIENCE
 
 def evaluate(
     name: Annotated[
-        str, typer.Argument(metavar="SET", help="quixbugs, humanevalfix, or a folder of problems.")
+        str,
+        typer.Argument(
+            metavar="SET", help="quixbugs, humanevalfix, packages, or a folder of problems."
+        ),
     ],
     data: Annotated[
         Path | None, typer.Option("--data", metavar="PATH", help="Your copy of the set.")

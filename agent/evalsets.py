@@ -6,12 +6,15 @@ QuixBugs and HumanEvalFix are read from the user's own copies. A folder of one's
     TASK/hidden/      test files laid over the repaired project to judge it
     TASK/reference/   files of a right fix, laid over repo/ (optional: without it no edit distance is reported)
     TASK/meta.json    optional: {"bug_type": "...", "pytest_args": ["-q"]}
+
+The set "packages" is a file that benchmarks/packages.py wrote: faults in real projects, which stay where they are.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import UsageError
+from agent.problems import PackageProblem
 from trm.data.benchmarks import BenchmarkError, read_records, read_tree
 
 VISIBLE = ("half", "full", "examples")
@@ -37,7 +41,11 @@ _GIT = ("git", "-c", "user.name=eval", "-c", "user.email=eval@localhost", "-c", 
 
 @dataclass(frozen=True)
 class Problem:
-    """One task. Files are relative POSIX paths -> contents; `reference` has the right version of files that differ."""
+    """One task. Files are relative POSIX paths -> contents; `reference` has the right version of files that differ.
+
+    python: interpreter of its tests, "" for that of the settings. judged: ids of the tests that decide, () for all tests of
+    `files` and `hidden`; they run with the arguments `judge_args`.
+    """
 
     benchmark: str
     task: str
@@ -46,6 +54,9 @@ class Problem:
     reference: Mapping[str, bytes] = field(default_factory=dict)
     bug_type: str = ""
     pytest_args: tuple[str, ...] = ()
+    python: str = ""
+    judged: tuple[str, ...] = ()
+    judge_args: tuple[str, ...] = ()
 
     def materialize(self, folder: Path) -> Path:
         """Write the buggy project into `folder` (made if needed) as a git repository with one commit; returns it."""
@@ -84,13 +95,17 @@ def load(name: str, data: Path | None, visible: str | None = None) -> list[Probl
             return list(_quixbugs(_needed(name, data), visible or "half"))
         if name == "humanevalfix":
             return list(_humanevalfix(_needed(name, data), visible or "full"))
+        if name == "packages":
+            if visible is not None:
+                raise UsageError("packages fixes which tests are visible", "leave --visible out")
+            return list(_packages(_needed(name, data)))
     except BenchmarkError as error:
         raise UsageError(str(error), f"--data is where your copy of {name} is") from error
     folder = Path(name)
     if not folder.is_dir():
         raise UsageError(
             f"{name}: neither a known set nor a folder",
-            "quixbugs, humanevalfix, or a folder of problems",
+            "quixbugs, humanevalfix, packages, or a folder of problems",
         )
     if visible is not None:
         raise UsageError(
@@ -262,7 +277,43 @@ def _split(body: Sequence[ast.stmt]) -> list[tuple[str, str]]:
     return tests
 
 
-# Both.
+# Packages.
+
+# An installed project is found in its copy, not where it was installed from.
+_FROM_COPY = ("-o", "pythonpath=. src")
+
+
+def _packages(data: Path) -> Iterator[Problem]:
+    """Problems of agent.problems. The files are those that git tracks, or all where there is no repository."""
+    try:
+        lines = data.read_text(encoding="utf-8").splitlines()
+        problems = [PackageProblem.from_json(line) for line in lines]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UsageError(
+            f"{data}: no file of problems: {error}", "benchmarks/packages.py writes one"
+        ) from error
+    trees: dict[str, dict[str, bytes]] = {}
+    for one in problems:
+        if one.root not in trees:
+            trees = {one.root: _tracked(Path(one.root))}
+        tree = trees[one.root]
+        if one.path not in tree:
+            raise UsageError(f"{one.task}: {one.root} has no {one.path}", "make the problems again")
+        faulty = one.source.encode("utf-8", "surrogateescape")
+        deselected = [f"--deselect={test}" for test in one.left_out]
+        yield Problem("packages", one.task, {**tree, one.path: faulty}, {}, {one.path: tree[one.path]}, one.bug_type,
+                      (*_FROM_COPY, *deselected), one.python, one.judging, _FROM_COPY)  # fmt: skip
+
+
+def _tracked(root: Path) -> dict[str, bytes]:
+    listed = subprocess.run(["git", "-C", str(root), "ls-files", "-z"], capture_output=True, check=False)  # fmt: skip
+    if listed.returncode:
+        return dict(_files_below(root))
+    paths = [os.fsdecode(path) for path in listed.stdout.split(b"\0") if path]
+    return {path: (root / path).read_bytes() for path in paths if (root / path).is_file()}
+
+
+# All.
 
 
 def _test_file(imports: str, tests: Sequence[tuple[str, str]]) -> bytes:

@@ -83,8 +83,9 @@ def run_problem(problem: Problem, settings: EvalSettings) -> Result:
                   reachable=is_one_edit(problem.files, problem.reference) if problem.reference else None)  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="trm-eval-", ignore_cleanup_errors=True) as scratch:
         root = problem.materialize(Path(scratch) / "repo")
+        python = problem.python or settings.python or sys.executable
         request = FixRequest(
-            path=root, python=settings.python or sys.executable, pytest_args=problem.pytest_args,
+            path=root, python=python, pytest_args=problem.pytest_args,
             max_seconds=settings.max_seconds, max_candidates=settings.max_candidates, rank=settings.rank,
             checkpoint=Path(settings.checkpoint) if settings.checkpoint else None, seed=settings.seed, jobs=1,
             patience=settings.patience,
@@ -116,7 +117,7 @@ def run_problem(problem: Problem, settings: EvalSettings) -> Result:
             return replace(base, status=status)
         try:
             apply_diff(root, patch.diff, Path(scratch))
-            right, said = judge(problem, root, settings.python or sys.executable)
+            right, said = judge(problem, root, python)
         except AgentError as error:
             return replace(base, diff=patch.diff, message=f"{type(error).__name__}: {error}")
         patched = {path: (root / path).read_bytes() for path in problem.files}
@@ -138,16 +139,19 @@ def judge(problem: Problem, root: Path, python: str) -> tuple[bool, str]:
     """
     write_files(root, problem.hidden)
     try:
-        with Runner(root, python, problem.pytest_args) as runner:
-            return _passes(runner, {}, _test_files({**problem.hidden, **problem.files}))
+        with Runner(root, python, problem.judge_args or problem.pytest_args) as runner:
+            tests = problem.judged or _test_files({**problem.hidden, **problem.files})
+            return _passes(runner, {}, tests)
     except RunnerError as error:
         raise TestsCannotRun(str(error), error.hint) from error
 
 
 def _passes(runner: Runner, files: Mapping[str, bytes], tests: Sequence[str]) -> tuple[bool, str]:
-    """Whether all tests of the test files pass with `files` in place, and what does not."""
+    """Whether all tests of the test files, or the tests of these ids, pass with `files` in place, and what does not."""
     verdict = runner.validate(files, tests, limit_seconds=TEST_SECONDS)
-    ran = {result.nodeid.split("::")[0] for result in verdict.results}
+    ran = {
+        name for result in verdict.results for name in (result.nodeid, result.nodeid.split("::")[0])
+    }
     if verdict.passed and ran.issuperset(tests):
         return True, ""
     where = verdict.failing_test or ", ".join(path for path in tests if path not in ran)
@@ -305,16 +309,15 @@ def check(problems: Sequence[Problem], python: str = "") -> Iterator[str]:
     for problem in problems:
         with tempfile.TemporaryDirectory(prefix="trm-eval-", ignore_cleanup_errors=True) as scratch:
             root = problem.materialize(Path(scratch) / "repo")
-            write_files(root, problem.hidden)
-            visible = _test_files(problem.files)
+            own = problem.python or python or sys.executable
             try:
-                with Runner(root, python or sys.executable, problem.pytest_args) as runner:
-                    if _passes(runner, {}, visible)[0]:
+                with Runner(root, own, problem.pytest_args) as runner:
+                    if _passes(runner, {}, _test_files(problem.files))[0]:
                         yield f"{problem.task}: the visible tests pass on the buggy program"
-                    if problem.reference:
-                        everything = [*_test_files(problem.hidden), *visible]
-                        passed, said = _passes(runner, problem.reference, everything)
-                        if not passed:
-                            yield f"{problem.task}: the reference fails {said}"
+                if problem.reference:
+                    write_files(root, problem.reference)
+                    passed, said = judge(problem, root, own)
+                    if not passed:
+                        yield f"{problem.task}: the reference fails {said}"
             except RunnerError as error:
                 raise TestsCannotRun(f"{problem.task}: {error}", error.hint) from error

@@ -16,6 +16,7 @@ from pathlib import Path
 import git
 
 from agent import locate
+from agent.environments import InstallError, prepare
 from tools.runner import Runner
 from tools.source.edits import Edit, EditError, splice
 from tools.source.leaves import Module, SourceError, Unit
@@ -30,6 +31,7 @@ from trm.data.sources import is_excluded, is_excluded_text, is_test_path, load_s
 from trm.encode import Execution, FailureText
 
 MOST_TESTS = 1500  # of a project: its first run is not what the time is for
+_EVERY = 200  # tests that run on a mutant at most
 _TESTS = (1, 2, 3, 5, 8, 12)  # tests that run on a mutant, of those that cover its unit
 _SLOWEST = 0.3  # CPU seconds of a test that is used
 _LEAST, _MOST = 0.2, 2.0  # CPU seconds that a test may take on a mutant
@@ -40,7 +42,10 @@ _HOPELESS = 0.6  # share left out of the mutants on which no test gets through
 
 @dataclass(frozen=True)
 class Task:
-    """One project of `mutate_all`: a path or a URL, and how to go about it. out: folder of all the mutants."""
+    """One project of `mutate_all`: a path or a URL, and how to go about it.
+
+    out: folder of all the mutants. install: make an environment with what the tests need, of the interpreter `python`.
+    """
 
     given: str
     out: Path
@@ -49,6 +54,7 @@ class Task:
     per_unit: int
     seconds: float
     seed: int
+    install: bool = False
 
     @property
     def package(self) -> str:
@@ -59,9 +65,14 @@ class Task:
         return Path(os.path.abspath(self.given)).name.replace("+", "/")
 
     @property
+    def folder_name(self) -> str:
+        """The package's name as a name of a file."""
+        return self.package.replace("/", "+")
+
+    @property
     def part(self) -> Path:
         """The file of its mutants."""
-        return self.out / "parts" / (self.package.replace("/", "+") + ".jsonl.gz")
+        return self.out / "parts" / f"{self.folder_name}.jsonl.gz"
 
 
 def mutate_all(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, str, bool]]:
@@ -72,12 +83,12 @@ def mutate_all(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, str, bo
 def _mutate(task: Task) -> tuple[Task, str, bool]:
     tally = Tally()
     try:
-        project = _project(task)
+        project = project_of(task)
         made = mutants(
             project, tally, per_unit=task.per_unit, seconds=task.seconds, seed=task.seed
         )  # fmt: skip
         write(task.part, made)
-    except (RunnerError, WorkspaceError, RefusedError) as error:
+    except (RunnerError, WorkspaceError, InstallError, RefusedError) as error:
         return task, f"left out: {error}", True
     size = task.part.stat().st_size / 1e6
     return task, (
@@ -90,20 +101,23 @@ class RefusedError(ValueError):
     """The project must not be trained on, or cannot be had; the message says why."""
 
 
-def _project(task: Task) -> Project:
-    """The project of a task, cloned if need be. Raises RefusedError or WorkspaceError."""
+def project_of(task: Task) -> Project:
+    """The project of a task, cloned and installed if need be. Raises RefusedError, InstallError or WorkspaceError."""
     if (reason := is_excluded(Path(task.package))) is not None:
         raise RefusedError(f"kept out of all training ({reason})")
     folder = Path(task.given)
     if _is_url(task.given):
-        folder = task.out / "clones" / task.package.replace("/", "+")
+        folder = task.out / "clones" / task.folder_name
         if not folder.is_dir():
             try:
                 git.Repo.clone_from(task.given, folder, depth=1)
             except git.GitCommandError as error:
                 said = str(error.stderr).strip().splitlines()
                 raise RefusedError(f"cannot be cloned: {said[-1] if said else error}") from None
-    workspace = find_workspace(folder, task.python)
+    python = task.python
+    if task.install:
+        python = prepare(folder.absolute(), task.out.absolute() / "envs" / task.folder_name, python)
+    workspace = find_workspace(folder, python)
     if (problem := workspace.interpreter.problem) is not None:
         raise WorkspaceError(*problem)
     licences = {source.name: source.licence for source in load_sources()}
@@ -143,7 +157,7 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class _Target:
+class Target:
     """A unit that tests cover: its file, its place there, its text alone, names in reach, its tests."""
 
     path: str
@@ -155,10 +169,23 @@ class _Target:
 
 
 @dataclass(frozen=True)
-class _Trial:
-    target: _Target
+class Trial:
+    """A broken unit. data: its whole file; lines: that this is longer than before."""
+
+    target: Target
     broken: Broken
-    lines: int  # that the file is longer than before
+    data: bytes
+    lines: int
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A trial that tests tell from the original: what they saw of it. targets, whole: of the project as it is."""
+
+    trial: Trial
+    run: SuiteRun
+    targets: Sequence[Target]
+    whole: SuiteRun
 
 
 class _OutOfTime(Exception):
@@ -174,8 +201,29 @@ def mutants(
     seconds: wall time of the mutants, 0 for no limit; the first run may take as long. Packages that are held out get one
     fault a mutant. Raises RunnerError where the suite does not run, or not in that time.
     """
-    limits = Limits(baseline_seconds=1.0)  # a test that is slower is of no use here
     rng = random.Random(f"{seed} {project.package}")
+    for found in killed(project, tally, rng, per_unit=per_unit, seconds=seconds, jobs=jobs):
+        if _hopeless(found.run) and rng.random() < _HOPELESS:
+            continue
+        mutant = _seen(project, found.trial, found.run)
+        if mutant is not None:
+            tally.killed += 1
+            yield mutant
+        if rng.random() < _INNOCENT:
+            innocent = _innocent(project, found.trial, found.run, found.targets, rng)
+            if innocent is not None:
+                tally.innocent += 1
+                yield innocent
+        if told is not None:
+            told(tally)
+
+
+def killed(
+    project: Project, tally: Tally, rng: random.Random, *, per_unit: int, seconds: float = 0.0, jobs: int = 1,
+    every_test: bool = False,
+) -> Iterator[Killed]:  # fmt: skip
+    """Mutants on which some test fails. every_test: run all that cover a mutant, not a few of them; one fault each then."""
+    limits = Limits(baseline_seconds=1.0)  # a test that is slower is of no use here
     arguments = (*project.pytest_args, *_ignored(project, rng))
     with Runner(project.root, project.python, arguments, limits, jobs=jobs) as runner:
         run = _baseline(runner, seconds)
@@ -187,16 +235,17 @@ def mutants(
         tally.units = len(targets)
         began = time.monotonic()
         bound = min(_MOST, max(_LEAST, 10 * max((cpu[test] for test in usable), default=0.0)))
+        single = every_test or held_out(project.package)
 
-        def trials() -> Iterator[tuple[_Trial, dict[str, bytes], list[str]]]:
-            single = held_out(project.package)
+        def trials() -> Iterator[tuple[Trial, dict[str, bytes], list[str]]]:
             for target in targets:
-                for trial, data in _break(target, per_unit, single, rng):
+                for trial in _break(target, per_unit, single, rng):
                     if seconds and time.monotonic() - began > seconds:
                         return
-                    some = set(rng.sample(target.tests, min(len(target.tests), rng.choice(_TESTS))))
+                    number = _EVERY if every_test else rng.choice(_TESTS)
+                    some = set(rng.sample(target.tests, min(len(target.tests), number)))
                     chosen = [test for test in target.tests if test in some]
-                    yield trial, {target.path: data}, chosen
+                    yield trial, {target.path: trial.data}, chosen
 
         for trial, ran in runner.traced(trials(), bound):
             tally.seconds = time.monotonic() - began
@@ -204,18 +253,8 @@ def mutants(
                 tally.inexact += 1
                 continue
             tally.tried += 1
-            if ran.failing and not (_hopeless(ran) and rng.random() < _HOPELESS):
-                mutant = _seen(project, trial, ran)
-                if mutant is not None:
-                    tally.killed += 1
-                    yield mutant
-                if rng.random() < _INNOCENT:
-                    innocent = _innocent(project, trial, ran, targets, rng)
-                    if innocent is not None:
-                        tally.innocent += 1
-                        yield innocent
-            if told is not None:
-                told(tally)
+            if ran.failing:
+                yield Killed(trial, ran, targets, run)
 
 
 def _ignored(project: Project, rng: random.Random) -> list[str]:
@@ -251,7 +290,7 @@ def _baseline(runner: Runner, seconds: float) -> SuiteRun:
     return run
 
 
-def _targets(project: Project, run: SuiteRun, usable: set[str]) -> list[_Target]:
+def _targets(project: Project, run: SuiteRun, usable: set[str]) -> list[Target]:
     """Functions that usable tests cover, without what may not be trained on."""
     sources, blocklist = locate.Sources(project.root), Blocklist.load()
     covering: dict[str, dict[str, set[int]]] = {}
@@ -259,7 +298,7 @@ def _targets(project: Project, run: SuiteRun, usable: set[str]) -> list[_Target]
         if test in usable:
             for path, lines in files.items():
                 covering.setdefault(path, {})[test] = set(lines)
-    found: list[_Target] = []
+    found: list[Target] = []
     for path in sorted(covering):
         if is_excluded(Path(path)) is not None or is_test_path(Path(path)):
             continue
@@ -283,7 +322,7 @@ def _targets(project: Project, run: SuiteRun, usable: set[str]) -> list[_Target]
 
 def _target(
     path: str, module: Module, unit: Unit, reach: Sequence[str], covering: dict[str, set[int]]
-) -> _Target | None:
+) -> Target | None:
     if unit.kind != "function" or not MIN_LEAVES <= unit.end - unit.start <= MAX_LEAVES:
         return None
     inside = range(unit.first_line, unit.last_line + 1)
@@ -300,13 +339,11 @@ def _target(
         return None
     own = unit.name.rpartition(".")[2]
     names = reach_of(text, [name for name in reach if name != own])
-    return _Target(path, unit, module, alone, names, tests)
+    return Target(path, unit, module, alone, names, tests)
 
 
-def _break(
-    target: _Target, per_unit: int, single: bool, rng: random.Random
-) -> Iterator[tuple[_Trial, bytes]]:
-    """Distinct mutants of a unit with the text of their file."""
+def _break(target: Target, per_unit: int, single: bool, rng: random.Random) -> Iterator[Trial]:
+    """Distinct mutants of a unit."""
     known: set[bytes] = set()
     for _ in range(2 * per_unit):
         if len(known) == per_unit:
@@ -328,7 +365,7 @@ def _break(
         known.add(broken.module.source)
         longer = data.count(b"\n") - target.file.source.count(b"\n")
         if longer == broken.module.source.count(b"\n") - target.alone.source.count(b"\n"):
-            yield _Trial(target, broken, longer), data
+            yield Trial(target, broken, data, longer)
 
 
 def _hopeless(run: SuiteRun) -> bool:
@@ -338,7 +375,7 @@ def _hopeless(run: SuiteRun) -> bool:
     return all(failure.exception != "AssertionError" for failure in run.failures)
 
 
-def _seen(project: Project, trial: _Trial, run: SuiteRun) -> Mutant | None:
+def _seen(project: Project, trial: Trial, run: SuiteRun) -> Mutant | None:
     """The mutant as `fix` would see it; None where no failing test entered it."""
     target = trial.target
     first = target.unit.first_line
@@ -351,7 +388,7 @@ def _seen(project: Project, trial: _Trial, run: SuiteRun) -> Mutant | None:
 
 
 def _innocent(
-    project: Project, trial: _Trial, run: SuiteRun, targets: Sequence[_Target], rng: random.Random
+    project: Project, trial: Trial, run: SuiteRun, targets: Sequence[Target], rng: random.Random
 ) -> Mutant | None:
     """Another unit that the failing tests ran, in which nothing is wrong."""
     guilty = trial.target
@@ -378,7 +415,7 @@ def _innocent(
 
 
 def _record(
-    project: Project, target: _Target, first: int, last: int, run: SuiteRun, *, source: str, fixes: tuple[Edit, ...],
+    project: Project, target: Target, first: int, last: int, run: SuiteRun, *, source: str, fixes: tuple[Edit, ...],
     operators: tuple[str, ...],
 ) -> Mutant | None:  # fmt: skip
     seen = locate.seen_of(target.path, first, last, run)

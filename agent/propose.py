@@ -11,7 +11,7 @@ import heapq
 import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ _BATCH = 96  # candidates scored at a time
 _DEPTHS = (1, 2, 4, MAX_CONTENT + 1)  # content slots after which a score is looked at again
 _COMPLETE = 0
 _NOTHING: tuple[float, list[Any]] = (-math.inf, [])  # that is still to come from the model
+_UNREAD = -4.0  # nats: the best edit of a unit that nobody has read yet
 _SETTLED = 0.01  # nats: a score that the model can raise no more above the prior is not refined
 _AHEAD = 48  # candidates scored while others are validated
 _PUT_OFF = 20_000  # candidates that may wait
@@ -159,6 +160,11 @@ def by_tier(
                 yield candidate
 
 
+def bias_of(suspect: Suspect, best: float) -> float:
+    """What the suspicion of a unit adds to the scores of its edits, in nats; best: suspicion of the most suspect one."""
+    return _UNIT_WEIGHT * math.log(max(suspect.prior, 1e-3) / max(best, 1e-3))
+
+
 class ModelStream:
     """A suspect unit read by the model, and its candidates, likeliest first."""
 
@@ -168,7 +174,7 @@ class ModelStream:
     ) -> None:  # fmt: skip
         self.suspect, self.analysis, self.predictor = suspect, analysis, predictor
         self.unit = _Unit(suspect, literals, names)
-        self.bias = _UNIT_WEIGHT * math.log(max(suspect.prior, 1e-3) / max(best, 1e-3))
+        self.bias = bias_of(suspect, best)
 
     def __iter__(self) -> Iterator[Candidate]:
         keys: list[_Key] = []
@@ -245,26 +251,40 @@ class ModelStream:
         return (self.bias + mixed).tolist()
 
 
-def merged(streams: Sequence[ModelStream]) -> Iterator[Candidate]:
+def merged(
+    streams: Sequence[ModelStream], unread: Iterable[tuple[Suspect, Callable[[], ModelStream]]] = (), best: float = 1.0
+) -> Iterator[Candidate]:  # fmt: skip
     """All streams in one order, likeliest first, made in a thread ahead of who asks.
 
     A stream is not begun before its best possible candidate is due: to begin one costs about as much as to validate fifty.
+    unread: further units, the most suspect first, and what reads them; each is read when an edit of it may be due, which is
+    _UNREAD nats below what its suspicion allows. best: as for `bias_of`.
     """
-    return ahead(_merged(streams), _AHEAD)
+    return ahead(_merged(streams, iter(unread), best), _AHEAD)
 
 
-def _merged(streams: Sequence[ModelStream]) -> Iterator[Candidate]:
+def _merged(
+    streams: Sequence[ModelStream], unread: Iterator[tuple[Suspect, Callable[[], ModelStream]]], best: float
+) -> Iterator[Candidate]:  # fmt: skip
     numbers = itertools.count()
     heap: list[tuple[float, int, Candidate | None, Iterator[Candidate]]] = [
         (-stream.bias, next(numbers), None, iter(stream)) for stream in streams
     ]
     heapq.heapify(heap)
-    while heap:
+    following = next(unread, None)
+    while heap or following is not None:
+        if following is not None:
+            suspect, read = following
+            if not heap or bias_of(suspect, best) + _UNREAD >= -heap[0][0]:
+                stream = read()
+                heapq.heappush(heap, (-stream.bias, next(numbers), None, iter(stream)))
+                following = next(unread, None)
+                continue
         _, _, candidate, rest = heapq.heappop(heap)
         if candidate is not None:
             yield candidate
-        if (following := next(rest, None)) is not None:
-            heapq.heappush(heap, (-following.score, next(numbers), following, rest))
+        if (coming := next(rest, None)) is not None:
+            heapq.heappush(heap, (-coming.score, next(numbers), coming, rest))
 
 
 class CostAware:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import threading
@@ -21,6 +22,7 @@ from trm.data.functions import names_in_reach, reach_of
 
 SHOWN_SUSPECTS = 5
 READ_UNITS = 12  # suspect units that the model reads at first
+MOST_READ = 100  # that it reads at all, while candidates are validated
 WAIT_SECONDS = 3.0  # for the model, before candidates come without it
 LONGEST_UNIT = 430  # leaves, so that context fits too; longer units are enumerated but not read
 
@@ -105,14 +107,19 @@ class Reader:
                 return self._meanwhile(itertools.chain(cheap, controls), self._thread)
         self.provisional = False
         predictor = self.predictor
-        streams: list[ModelStream] = []
         best = found[0].prior
+
+        def stream_of(suspect: locate.Suspect) -> ModelStream:
+            return ModelStream(
+                suspect, self._read(predictor, suspect, run), predictor, best, literals
+            )
+
+        streams: list[ModelStream] = []
         readable = [s for s in found if s.unit.end - s.unit.start <= LONGEST_UNIT]
         for suspect in readable[:READ_UNITS]:
             if self.budget.over():
                 break
-            analysis = self._read(predictor, suspect, run)
-            streams.append(ModelStream(suspect, analysis, predictor, best, literals))
+            streams.append(stream_of(suspect))
         # the most suspect unit last: what is told last stays on the screen
         for stream in reversed(streams[:SHOWN_SUSPECTS]):
             yield from self._show_recursion(stream.suspect, stream.analysis)
@@ -120,9 +127,12 @@ class Reader:
             yield from self._show_interval(streams[0])
             plural = "" if len(streams) == 1 else "s"
             yield Note(f"ranking edits of {len(streams)} suspect{plural}", at=self.budget.at)
-        rest = [s for s in found if s not in readable[:READ_UNITS]]
+        later = readable[READ_UNITS:MOST_READ]
+        unread = ((s, functools.partial(stream_of, s)) for s in later)
+        read = {id(suspect) for suspect in readable[:MOST_READ]}
+        rest = [s for s in found if id(s) not in read]
         everything = itertools.chain(
-            cheap, merged(streams), by_tier(rest[:60], "ochiai", self.seed, literals)
+            cheap, merged(streams, unread, best), by_tier(rest[:60], "ochiai", self.seed, literals)
         )
         return (c for c in everything if (c.path, c.edit) not in self._tried)
 

@@ -48,6 +48,7 @@ class ModelConfig:
 class TrainConfig:
     """Optimization. `slots` is the number of token positions a step (batch times padded length)."""
 
+    optimizer: str = "adamw"  # or "muon": for the kernels, with Adam for the rest
     learning_rate: float = 1.5e-3
     warmup: int = 300
     decay_steps: int = (
@@ -65,6 +66,10 @@ class TrainConfig:
     seconds: float = 0.0  # 0: no limit
     save_every: float = 240.0  # seconds
     log_every: int = 50
+
+    def __post_init__(self) -> None:
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"optimizer is 'adamw' or 'muon', not {self.optimizer!r}")
 
 
 @dataclass(frozen=True)

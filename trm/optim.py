@@ -1,4 +1,4 @@
-"""The optimizer: AdamW with warm-up and then a constant rate; a linear decay only in a release branch."""
+"""The optimizers: AdamW or Muon, with warm-up and then a constant rate; a linear decay only in a release branch."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import optax
+import optax.contrib
 
 from trm.config import TrainConfig
 
@@ -29,15 +30,45 @@ def _decayed(params: Any) -> Any:
     )
 
 
+# Kernels of the heads; all else there, and every table of embeddings, is Adam's under Muon too.
+_TABLES = frozenset({"embed", "relation", "position", "length", "start", "length_none", "halt"})
+_RMS = 0.2  # of an update of Muon, as Adam's usually have
+
+
+def _orthogonalized(params: Any) -> Any:
+    """Which axes of a kernel Muon orthogonalizes, (layers, in, out) or (in, out); None: left to Adam."""
+
+    def axes(path: Any, leaf: Any) -> Any:
+        names = {part.key for part in path}
+        if leaf.ndim < 2 or names & _TABLES:
+            return None
+        return optax.contrib.MuonDimensionNumbers(leaf.ndim - 2, leaf.ndim - 1)
+
+    return jax.tree_util.tree_map_with_path(axes, params)
+
+
 def optimizer(config: TrainConfig, decay_from: int = 0) -> optax.GradientTransformation:
-    """Clip by global norm, AdamW with decoupled decay of kernels only."""
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip),
-        optax.adamw(
-            schedule(config, decay_from),
+    """Clip by global norm, then AdamW with decoupled decay of kernels only; or Muon for the kernels and Adam for the rest.
+
+    Muon (Jordan 2024) with updates scaled as in arXiv 2502.16982, section 2.2, so that Adam's learning rates serve it.
+    """
+    rate = schedule(config, decay_from)
+    if config.optimizer == "muon":
+        inner = optax.contrib.muon(
+            rate,
+            weight_decay=config.weight_decay,
+            weight_decay_mask=_decayed,
+            adam_b1=config.beta1,
+            adam_b2=config.beta2,
+            muon_weight_dimension_numbers=_orthogonalized,
+            consistent_rms=_RMS,
+        )
+    else:
+        inner = optax.adamw(
+            rate,
             b1=config.beta1,
             b2=config.beta2,
             weight_decay=config.weight_decay,
             mask=_decayed,
-        ),
-    )
+        )
+    return optax.chain(optax.clip_by_global_norm(config.clip), inner)

@@ -12,7 +12,8 @@ from trm.config import Config, TrainConfig
 from trm.data.corrupt import WEIGHTS, break_function
 from trm.data.pipeline import ShardWriter
 from trm.encode import encode, padded_length, target_of
-from trm.optim import schedule
+from trm.model import init_params
+from trm.optim import _orthogonalized, schedule
 from trm.predict import Predictor
 from trm.train import train
 from trm.vocab import Vocab
@@ -174,3 +175,17 @@ def test_weights_of_another_vocabulary_are_no_start(setup, data, tmp_path):
     other.save(tmp_path / "first" / "weights" / "vocab.json")
     with pytest.raises(CheckpointError, match="has another vocabulary"):
         run(setup, data, tmp_path / "second", 1, start=tmp_path / "first" / "weights")
+
+
+def test_muon_learns_too_and_only_the_kernels_are_its(setup, data, tmp_path):
+    changed = Config(setup.model, dataclasses.replace(setup.train, optimizer="muon"))
+    found = losses(run(changed, data, tmp_path, 30))
+    assert np.mean(found[-5:]) < 0.6 * np.mean(found[:5])
+    axes = _orthogonalized(init_params(setup.model))
+    assert axes["net"]["qkv"] == (1, 2) and axes["decoder"]["context"] == (0, 1)
+    assert axes["embed"]["piece"] is axes["decoder"]["position"] is axes["heads"]["start"] is None
+
+
+def test_an_unknown_optimizer_is_refused():
+    with pytest.raises(ValueError, match="optimizer is 'adamw' or 'muon'"):
+        Config().override({"train.optimizer": "sgd"})
