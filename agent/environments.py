@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 # What suites use without saying so, or name in options of pytest.
-_USUAL = ("pytest<9", "hypothesis", "pytest-mock", "pytest-asyncio", "pytest-cov", "pytest-xdist", "pytest-timeout",
+_USUAL = ("pytest", "hypothesis", "pytest-mock", "pytest-asyncio", "pytest-cov", "pytest-xdist", "pytest-timeout",
           "pytest-benchmark", "setuptools<81")  # fmt: skip
 _FOR_TESTS = re.compile(
     r"(unit[-_])?tests?|testing|dev(elop(ment)?)?|all|full|ci|pytest", re.IGNORECASE
@@ -27,6 +27,8 @@ _FILES = re.compile(
     r"(.*[-_])?(tests?|testing|dev|ci)([-_]requirements)?\.(txt|in)|requirements\.(txt|in)",
     re.IGNORECASE,
 )
+# Whatever a project asks for: older ones do not run on today's Python, and the worker knows these.
+_OVERRIDES = "pytest>=8,<9\n"
 _SECONDS = 240.0  # of one installation
 # Versions come from tags, which a shallow clone lacks.
 _ENVIRONMENT = {
@@ -53,17 +55,13 @@ def prepare(project: Path, where: Path, python: str | None = None) -> str:
     where.parent.mkdir(parents=True, exist_ok=True)
     # relocatable: it is moved to its place when it is whole
     _uv("venv", "--quiet", "--relocatable", "--python", python or sys.executable, str(partial))
-    _install(partial, *_USUAL)
-    itself = [
-        f"-e{project}[{','.join(extras)}]" if (extras := _extras(project)) else f"-e{project}"
-    ]
-    if not any((project / name).is_file() for name in ("pyproject.toml", "setup.py", "setup.cfg")):
-        itself = []
-    named = list(dict.fromkeys(_named(project)))
+    (partial / "overrides.txt").write_text(_OVERRIDES, encoding="utf-8")
+    _install(partial, *((one,) for one in _USUAL))
+    wanted = list(dict.fromkeys(_wanted(project)))
     try:
-        _install(partial, *itself, *named)
+        _install(partial, *wanted)
     except InstallError:
-        for one in [*itself, *named]:
+        for one in wanted:
             try:
                 _install(partial, one)
             except InstallError:
@@ -72,17 +70,12 @@ def prepare(project: Path, where: Path, python: str | None = None) -> str:
     return str(own)
 
 
-def _install(where: Path, *what: str) -> None:
-    if what:
-        options = [
-            part for one in what for part in (("-r", one[2:]) if one.startswith("-r") else (one,))
-        ]
-        options = [
-            part
-            for one in options
-            for part in (("-e", one[2:]) if one.startswith("-e") else (one,))
-        ]
-        _uv("pip", "install", "--quiet", "--python", str(where), *options)
+def _install(where: Path, *wanted: tuple[str, ...]) -> None:
+    """Each of `wanted` is what pip would be told: a requirement, or an option with its value."""
+    options = [part for one in wanted for part in one]
+    overrides = ("--overrides", str(where / "overrides.txt"))
+    if options:
+        _uv("pip", "install", "--quiet", "--python", str(where), *overrides, *options)
 
 
 def _uv(*arguments: str) -> None:
@@ -118,8 +111,25 @@ def _extras(project: Path) -> list[str]:
     return [name for name in dict.fromkeys(names) if _FOR_TESTS.fullmatch(name)]
 
 
+def _wanted(project: Path) -> Iterator[tuple[str, ...]]:
+    """The project, editable, with its extras for tests; then what else it names for them."""
+    if any((project / name).is_file() for name in ("pyproject.toml", "setup.py", "setup.cfg")):
+        extras = _extras(project)
+        yield "-e", f"{project}[{','.join(extras)}]" if extras else str(project)
+    yield from ((one,) for one in _named(project))
+    for file in sorted(
+        (
+            *project.glob("*.[ti]*"),
+            *project.glob("*requirements*/*.[ti]*"),
+            *project.glob("tests/*.txt"),
+        )
+    ):
+        if _FILES.fullmatch(file.name):
+            yield "-r", str(file)
+
+
 def _named(project: Path) -> Iterator[str]:
-    """Requirements, and "-r" with the path of a file of them."""
+    """Requirements of dependency groups, of poetry's and of tox."""
     groups = _table(project, "dependency-groups")
     yield from _flat(groups, [name for name in groups if _FOR_TESTS.fullmatch(name)])
     poetry = _table(project, "tool", "poetry")
@@ -133,15 +143,6 @@ def _named(project: Path) -> Iterator[str]:
         yield from (
             name for name in table if name != "python"
         )  # whichever version: theirs is often old
-    for file in sorted(
-        (
-            *project.glob("*.[ti]*"),
-            *project.glob("*requirements*/*.[ti]*"),
-            *project.glob("tests/*.txt"),
-        )
-    ):
-        if _FILES.fullmatch(file.name):
-            yield f"-r{file}"
     tox = _ini(project / "tox.ini")
     for line in tox.get("testenv", "deps", raw=True, fallback="").splitlines():
         line = line.split("#")[0].strip()

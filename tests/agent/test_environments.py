@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from agent import environments
-from agent.environments import InstallError, _extras, _named, prepare
+from agent.environments import InstallError, _extras, _named, _wanted, prepare
 
 
 @pytest.fixture
@@ -59,6 +59,7 @@ def test_damaged_files_name_nothing(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[project\n")
     (tmp_path / "tox.ini").write_bytes(b"\xff\xfe no section")
     assert _extras(tmp_path) == [] and list(_named(tmp_path)) == []
+    assert list(_wanted(tmp_path / "none")) == []
 
 
 def recorded(monkeypatch, fails=()):

@@ -489,3 +489,28 @@ def test_fixtures_marks_and_state_are_pytests_own(repo) -> None:
         assert verdict.outcome is Outcome.FAILED
         assert runner.confirm(good).exit_code == 1
         assert runner.confirm({}).exit_code == 0
+
+
+@pytest.mark.parametrize("where", ["conftest", "module"])
+def test_a_project_that_writes_into_its_folder_while_it_is_imported(tmp_path, where):
+    log = "import pathlib\nLOG = open(pathlib.Path(__file__).parent / 'run.log', 'a')\nLOG.write('begun')\n"
+    (tmp_path / "conftest.py").write_text(log if where == "conftest" else "")
+    (tmp_path / "box.py").write_text(
+        (log if where == "module" else "") + "def one():\n    return 1\n"
+    )
+    (tmp_path / "test_box.py").write_text(
+        "import pathlib\nfrom box import one\n\n"
+        "def test_one():\n    assert one() == 1\n\n"
+        "def test_writes():\n    pathlib.Path('out.txt').write_text('x')\n    assert one() == 1\n"
+    )
+    broken = (tmp_path / "box.py").read_bytes().replace(b"return 1", b"return 2")
+    with Runner(tmp_path, sys.executable) as runner:
+        if "read_only" not in runner.guards or "landlock" not in runner.guards:
+            pytest.skip("the guards that this is about are missing here")
+        assert runner.collection_errors == []
+        run = runner.baseline()
+        assert [result.outcome for result in run.results] == [Outcome.PASSED] * 2
+        tests = [result.nodeid for result in run.results]
+        verdict = runner.validate({"box.py": broken}, tests, stop_at_first=False)
+        assert [result.outcome for result in verdict.results] == [Outcome.FAILED] * 2
+    assert not (tmp_path / "run.log").exists() and not (tmp_path / "out.txt").exists()

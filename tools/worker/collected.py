@@ -3,6 +3,7 @@
 Standard library and the user's pytest, Python >= 3.8.
 """
 
+import errno
 import gc
 import marshal
 import os
@@ -25,13 +26,40 @@ swap = sys.modules["_trm_worker_swap"]
 
 
 EDIT = 4000  # signs in which a file may differ to be compiled in the parent of all candidates
+WRITES = 75  # how a process ends in which the project could not be imported without writing into its folder
+
+
+def run(settings, guards, fds):
+    """Serves the collected suite. Does not return while it serves.
+
+    A project that writes into its own folder while it is imported (a log, a generated version) is collected once more, in a
+    private view of that folder. Not at once: in a container that view cannot be covered by a candidate's own.
+    """
+    if settings["overlay"] and guards["landlock"]:
+        child = os.fork()
+        if child == 0:
+            namespaces.die_with_parent()
+            Collected(settings, guards, fds, may_end=True).run()
+            return
+        status = os.waitpid(child, 0)[1]
+        if not os.WIFEXITED(status) or os.WEXITSTATUS(status) != WRITES:
+            os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 71)
+        folder = os.path.join(settings["scratch"], "collection")
+        os.mkdir(folder)
+        namespaces.private_mounts()
+        fresh.open_root(settings, folder)
+        os.chdir(settings["cwd"])
+    Collected(settings, guards, fds).run()
 
 
 class Collected:
-    """The collected suite. `run` does not return while it serves."""
+    """The collected suite. `run` does not return while it serves.
 
-    def __init__(self, settings, guards, fds):
-        self.settings, self.guards, self.fds = settings, guards, fds
+    may_end: end with WRITES where the read-only project is why it does not import.
+    """
+
+    def __init__(self, settings, guards, fds, may_end=False):
+        self.settings, self.guards, self.fds, self.may_end = settings, guards, fds, may_end
         self.tree = observe.Tree(settings["root"])
         self.sources, self.modules = {}, {}
         self.session = self.index = self.direct = None
@@ -49,7 +77,16 @@ class Collected:
         code = runs.run_pytest(args, self.plugin)
         if self.session is None:
             self.recorder.stop()
+            self.end_if_it_writes()
             serve.write_frame(self.fds[1], 0, b"H", self.hello(code, None))
+
+    def end_if_it_writes(self):
+        """Once candidates are forked their own barrier, Landlock, keeps them from writing into the private view."""
+        refused = "[Errno %d]" % errno.EROFS
+        if self.may_end and any(
+            refused in (error["message"] or "") for error in self.plugin.errors
+        ):
+            os._exit(WRITES)
 
     def hello(self, code, items):
         plugin = self.plugin
@@ -62,6 +99,7 @@ class Collected:
     def serve(self, session):
         """Called by the plugin in place of pytest's loop."""
         self.recorder.stop()
+        self.end_if_it_writes()
         self.session = session
         runs.quiet(session.config)
         self.items = {item.nodeid: item for item in session.items}

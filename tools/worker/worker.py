@@ -135,7 +135,7 @@ def main():
             os.close(fds[0])
             os.close(fds[1])
             namespaces.die_with_parent()
-            collected.Collected(settings, guards, fds[2:]).run()
+            collected.run(settings, guards, fds[2:])
             code = 0
         except BaseException:
             import traceback
