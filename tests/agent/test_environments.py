@@ -38,13 +38,10 @@ f = "^1.0"
 
 def test_what_tests_need_is_found_wherever_it_is_said(project):
     assert _extras(project) == ["tests"]
-    assert list(_named(project)) == [
-        "c>=1",
-        "d",
-        "f",
-        f"-r{project / 'test-requirements.txt'}",
-        "i",
-    ]
+    assert list(_named(project)) == ["c>=1", "d", "f", "i"]
+    first, *_, last = _wanted(project)
+    assert first == ("-e", f"{project}[tests]")
+    assert last == ("-r", str(project / "test-requirements.txt"))
 
 
 def test_extras_of_older_projects(tmp_path):
@@ -59,6 +56,7 @@ def test_damaged_files_name_nothing(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[project\n")
     (tmp_path / "tox.ini").write_bytes(b"\xff\xfe no section")
     assert _extras(tmp_path) == [] and list(_named(tmp_path)) == []
+    assert list(_wanted(tmp_path / "none")) == []
     assert list(_wanted(tmp_path / "none")) == []
 
 
