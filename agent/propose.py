@@ -165,16 +165,39 @@ def bias_of(suspect: Suspect, best: float) -> float:
     return _UNIT_WEIGHT * math.log(max(suspect.prior, 1e-3) / max(best, 1e-3))
 
 
+def shares(suspects: Sequence[Suspect], best: float) -> list[float]:
+    """How the suspicion of all units is divided among them: by their length, their lines and their bias; sums to 1."""
+    masses = []
+    for suspect in suspects:
+        leaves = suspect.file.module.leaves[suspect.unit.start : suspect.unit.end]
+        inside = sum(suspect.scores.get(leaf.line, 0.02) for leaf in leaves)
+        masses.append(max(inside, 1e-6) * math.exp(bias_of(suspect, best)))
+    total = sum(masses)
+    return [mass / total for mass in masses]
+
+
 class ModelStream:
-    """A suspect unit read by the model, and its candidates, likeliest first."""
+    """A suspect unit read by the model, and its candidates, likeliest first.
+
+    share: of the suspicion that is on all units, for the prior: see `shares`.
+    """
 
     def __init__(
         self, suspect: Suspect, analysis: Analysis, predictor: Predictor, best: float,
-        literals: Sequence[str] = (), names: Sequence[str] = (),
+        literals: Sequence[str] = (), names: Sequence[str] = (), share: float = 1.0,
     ) -> None:  # fmt: skip
         self.suspect, self.analysis, self.predictor = suspect, analysis, predictor
         self.unit = _Unit(suspect, literals, names)
         self.bias = bias_of(suspect, best)
+        self.share = math.log(share)
+
+    @property
+    def bound(self) -> float:
+        """What no candidate's score exceeds, known before they are enumerated."""
+        model = (
+            float(self.analysis.start[1:].max(initial=_BEYOND)) + math.log1p(-_PRIOR) + self.bias
+        )
+        return float(np.logaddexp(model, math.log(_PRIOR * _TIER_SHARES[1]) + self.share))
 
     def __iter__(self) -> Iterator[Candidate]:
         keys: list[_Key] = []
@@ -233,16 +256,15 @@ class ModelStream:
                     for entry in scored([i for _, have, i in best if have == known], depth):
                         heapq.heappush(heap, entry)
 
-    @staticmethod
-    def _prior(lines: Any, tiers: Any) -> Any:
-        """Log-probabilities of candidates without a model; what only the network writes (tier 0) has none."""
+    def _prior(self, lines: Any, tiers: Any) -> Any:
+        """Log-probabilities of candidates without a model, less the bias; what only the network writes (tier 0) has none."""
         prior = np.full(len(lines), -np.inf)
         for tier, share in _TIER_SHARES.items():
             of_tier = tiers == tier
             if of_tier.any():
                 weights = lines[of_tier]
                 prior[of_tier] = math.log(share) + np.log(weights) - np.log(weights.sum())
-        return prior
+        return prior + (self.share - self.bias)
 
     def _mixed(self, scores: Any, lines: Any, prior: Any) -> list[float]:
         """Logarithm of the mixture; what the heads cannot express comes last, not never."""
@@ -268,7 +290,7 @@ def _merged(
 ) -> Iterator[Candidate]:  # fmt: skip
     numbers = itertools.count()
     heap: list[tuple[float, int, Candidate | None, Iterator[Candidate]]] = [
-        (-stream.bias, next(numbers), None, iter(stream)) for stream in streams
+        (-stream.bound, next(numbers), None, iter(stream)) for stream in streams
     ]
     heapq.heapify(heap)
     following = next(unread, None)
@@ -277,7 +299,7 @@ def _merged(
             suspect, read = following
             if not heap or bias_of(suspect, best) + _UNREAD >= -heap[0][0]:
                 stream = read()
-                heapq.heappush(heap, (-stream.bias, next(numbers), None, iter(stream)))
+                heapq.heappush(heap, (-stream.bound, next(numbers), None, iter(stream)))
                 following = next(unread, None)
                 continue
         _, _, candidate, rest = heapq.heappop(heap)

@@ -15,13 +15,13 @@ from agent.budget import Budget
 from agent.errors import CheckpointError
 from agent.events import Event, Interval, Note, RecursionStep, Suspect
 from agent.first_run import test_literals
-from agent.propose import Candidate, ModelStream, by_tier, merged, suggested
+from agent.propose import Candidate, ModelStream, by_tier, merged, shares, suggested
 from tools.source.edits import Edit
 from tools.verdicts import SuiteRun
 from trm.data.functions import names_in_reach, reach_of
 
 SHOWN_SUSPECTS = 5
-READ_UNITS = 12  # suspect units that the model reads at first
+READ_UNITS = 8  # suspect units that the model reads at first
 MOST_READ = 100  # that it reads at all, while candidates are validated
 WAIT_SECONDS = 3.0  # for the model, before candidates come without it
 LONGEST_UNIT = 430  # leaves, so that context fits too; longer units are enumerated but not read
@@ -109,13 +109,16 @@ class Reader:
         predictor = self.predictor
         best = found[0].prior
 
+        readable = [s for s in found if s.unit.end - s.unit.start <= LONGEST_UNIT]
+        share = dict(zip(map(id, found), shares(found, best), strict=True))
+
         def stream_of(suspect: locate.Suspect) -> ModelStream:
+            analysis = self._read(predictor, suspect, run)
             return ModelStream(
-                suspect, self._read(predictor, suspect, run), predictor, best, literals
+                suspect, analysis, predictor, best, literals, share=share[id(suspect)]
             )
 
         streams: list[ModelStream] = []
-        readable = [s for s in found if s.unit.end - s.unit.start <= LONGEST_UNIT]
         for suspect in readable[:READ_UNITS]:
             if self.budget.over():
                 break

@@ -12,6 +12,7 @@ CUT = (Outcome.TIMEOUT, Outcome.CRASHED)
 _PEERS = 2.0  # times another test's time, where that is but a hint
 _MOST_BY_PEERS = 1.0  # CPU seconds that such a hint can ask for
 _UNKNOWN = 0.1  # CPU seconds of a test where nothing is known at all
+_ENOUGH = 0.5  # CPU seconds in which a test ends that does not hang, unless others take longer
 
 
 class Records:
@@ -33,6 +34,7 @@ class Records:
         self.direct: set[str] = set()
         self.open: set[str] = set()
         self.changes = 0
+        self._took: dict[str, tuple[float, float]] = {}  # failing tests with candidates: CPU, wall
 
     @property
     def writes(self) -> bool:
@@ -52,6 +54,20 @@ class Records:
         for result in results:
             self.own[result.nodeid] = result
         self.changes += 1
+
+    def took(self, results: Iterable[TestResult]) -> None:
+        """Takes how long failing tests took with a candidate with which they pass: others may take as long."""
+        for each in results:
+            own = self.own.get(each.nodeid)
+            if own is not None and own.outcome is not Outcome.PASSED:
+                cpu, wall = self._took.get(each.nodeid, (0.0, 0.0))
+                self._took[each.nodeid] = max(cpu, each.seconds), max(wall, each.wall)
+                self.changes += 1
+
+    def enough(self) -> float:
+        """CPU seconds for a test of which it is not known how long it takes."""
+        passed = [each for each in self.own.values() if each.outcome is Outcome.PASSED]
+        return min(self.limits.baseline_seconds, max(_ENOUGH, _PEERS * _longest(passed)[0]))
 
     def prove(self, answer: Answer) -> None:
         """Takes the direct path for tests that end as they did, with the same exception."""
@@ -97,6 +113,11 @@ class Records:
         cpu, wall = bounds.cpu_floor, bounds.wall_floor
         if own is not None and own.outcome not in CUT:
             cpu, wall = max(cpu, bounds.factor * own.seconds), max(wall, bounds.factor * own.wall)
+        if test in self._took:
+            cpu, wall = (
+                max(cpu, _PEERS * self._took[test][0]),
+                max(wall, _PEERS * self._took[test][1]),
+            )
         if own is None or own.outcome is not Outcome.PASSED:
             near, passed = self._passed(test)
             if own is not None and own.outcome not in CUT:

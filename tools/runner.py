@@ -42,6 +42,8 @@ Files = Mapping[str, bytes]
 UNTIL_PROOF = 3  # candidates judged through pytest's protocol before the direct path is tried
 BEHAVIOUR = 5.0  # CPU seconds of a test whose calls are copied
 HELD = 30  # candidates cut in one test before it is settled whether that is just slow
+LONGER_AT_ONCE = 1.5  # CPU seconds for candidates that were cut in a failing test and get more time
+LONGER_SHARE = 0.2  # more of these, as a share of the time that all candidates take
 
 
 class Runner:
@@ -80,6 +82,8 @@ class Runner:
         )
         self._baseline: SuiteRun | None = None
         self._records = Records(self.limits)
+        self._judging_since = self._longer_seconds = 0.0
+        self._in_vain = 0  # candidates in a row that more time did not help
 
     def __enter__(self) -> Runner:
         self._dispatch.start()
@@ -229,6 +233,7 @@ class Runner:
         """
 
         records, held = self._records, []
+        self._judging_since = self._judging_since or time.monotonic()
 
         def options() -> dict[str, Any]:
             return records.options(tests, stop_at_first, want_failure, limit_seconds)
@@ -252,12 +257,43 @@ class Runner:
                 if enough and in_time():
                     yield from self._settle(held, options)
                     held = []
+            elif limit_seconds is None and self._deserves_longer(verdict) and in_time():
+                yield task.key, self._longer(task, stop_at_first, want_failure)
             else:
                 yield task.key, verdict
         if held and in_time():
             yield from self._settle(held, options)
         else:
             yield from ((task.key, task.verdict(records.own)) for task in held)
+
+    def _deserves_longer(self, verdict: Verdict) -> bool:
+        """Whether a candidate that was cut is to be given more time.
+
+        How long a test takes that fails early says little of how long it takes once the code is right. But most that is cut
+        hangs: the time for this is limited, the more so the oftener it was in vain.
+        """
+        test = self._records.own.get(verdict.failing_test or "")
+        if verdict.outcome is not Outcome.TIMEOUT or test is None:
+            return False
+        if test.outcome not in (Outcome.FAILED, Outcome.ERROR):
+            return False
+        elapsed = time.monotonic() - self._judging_since
+        return self._longer_seconds < LONGER_AT_ONCE + LONGER_SHARE * elapsed / (1 + self._in_vain)
+
+    def _longer(self, task: Task, stop: bool, want_failure: bool) -> Verdict:
+        """The verdict on a candidate with more time; what is learned of the test serves those that follow."""
+        records = self._records
+        seconds = records.enough()
+        options = records.options(task.tests, stop, want_failure, seconds)
+        again = Task(task.key, task.files, task.tests, options)
+        (done,) = self._dispatch.drive(iter([again]), self._dispatch.settings["jobs"])
+        verdict = done.verdict(records.own)
+        cut = verdict.outcome is Outcome.TIMEOUT
+        self._in_vain = self._in_vain + 1 if cut else 0
+        records.took(result for result in done.answer.results if result.outcome is Outcome.PASSED)
+        took = sum(result.seconds for result in done.answer.results)
+        self._longer_seconds += seconds if cut else took
+        return verdict
 
     def _settle(
         self, held: Sequence[Task], options: Callable[[], dict[str, Any]]

@@ -15,11 +15,14 @@ from agent.propose import (
     _PRIOR,
     _SETTLED,
     _TIER_SHARES,
+    _UNREAD,
     Candidate,
     CostAware,
     ModelStream,
+    bias_of,
     by_tier,
     merged,
+    shares,
     suggested,
     valid,
 )
@@ -127,6 +130,7 @@ def test_the_models_order_is_its_score_and_the_place(told, streams, predictor, f
         scores = [candidate.score for candidate in candidates]
         assert scores == sorted(scores, reverse=True)
         stream, base = make(), suspect.unit.start
+        assert scores[0] <= stream.bound
         own = [c for c in candidates if c.operator == "model"]
         some = candidates[:: max(1, len(candidates) // 60)] + own[:20]
         edits = [(c.edit.start - base, c.edit.end - base, c.edit.tokens) for c in some]
@@ -141,7 +145,7 @@ def test_the_models_order_is_its_score_and_the_place(told, streams, predictor, f
                 written += 1
                 assert candidate.score == pytest.approx(model, abs=1e-3)
             else:
-                share = math.log(_PRIOR * _TIER_SHARES[candidate.tier]) + stream.bias
+                share = math.log(_PRIOR * _TIER_SHARES[candidate.tier]) + stream.share
                 assert candidate.score > model - 1e-3, "the prior only adds"
                 assert candidate.score < math.log(math.exp(model) + math.exp(share)) + _SETTLED
         assert written
@@ -183,11 +187,11 @@ def test_streams_are_merged_in_order(streams, told):
 def test_a_stream_is_not_begun_before_it_may_be_next(streams, told):
     """Far less suspect than the other, it waits until that one is used up."""
     near, far = streams[0](), streams[1]()
-    far.bias = told[0][-1].score - 1.0
+    far.bias = far.share = told[0][-1].score - 1.0
     begun = []
 
     class Far:
-        bias = far.bias
+        bound = far.bias
 
         def __iter__(self):
             begun.append(True)
@@ -197,6 +201,30 @@ def test_a_stream_is_not_begun_before_it_may_be_next(streams, told):
     first = [next(rows) for _ in range(len(told[0]) // 2)]
     assert not begun and {c.suspect.name for c in first} == {near.suspect.name}
     assert len(list(rows)) + len(first) == len(told[0]) + len(told[1]) and begun
+
+
+def test_a_unit_is_not_read_before_an_edit_of_it_may_be_next(streams, told, found):
+    read = []
+
+    def second():
+        read.append(True)
+        return streams[1]()
+
+    best = found[0].prior
+    rows = merged([streams[0]()], [(found[1], second)], best)
+    scores = []
+    while not read:
+        scores.append(next(rows).score)
+    least = bias_of(found[1], best) + _UNREAD
+    # what was made ahead of the asking is all that may have come before
+    assert len(scores) < len(told[0]) and sum(score < least for score in scores) == 0
+    assert len(list(rows)) + len(scores) == len(told[0]) + len(told[1])
+
+
+def test_suspicion_is_shared_among_the_units(found):
+    parts = shares(found, found[0].prior)
+    assert sum(parts) == pytest.approx(1.0) and parts[0] > parts[1] > 0
+    assert shares(found[:1], found[0].prior) == [1.0]
 
 
 def test_the_stream_begins_before_all_is_scored(streams, told, monkeypatch, predictor):

@@ -210,6 +210,34 @@ def test_a_hang_that_is_settled_stays_one(repo, monkeypatch) -> None:
     assert found == {n: Outcome.PASSED if n == 4 else Outcome.TIMEOUT for n in range(6)}
 
 
+def test_a_test_that_failed_early_may_take_longer_once_it_is_repaired(repo) -> None:
+    root = repo("single")
+    (root / "test_wordcount.py").write_text(
+        "import time\nimport wordcount\n\n\ndef test_count():\n"
+        "    assert wordcount.count('a b a') == {'a': 2, 'b': 1}\n"
+        "    end = time.process_time() + 0.3\n    while time.process_time() < end:\n        pass\n"
+    )
+    good = changed(root, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)")
+    hangs = changed(root, "wordcount.py", "    table = {}", "    table = {}\n    while True: pass")
+    with Runner(root, sys.executable) as runner:
+        failing = runner.baseline().failing
+        stream = ((n, good if n % 2 else hangs) for n in range(4))
+        found = dict(runner.validate_many(stream, failing))
+    assert [found[n].outcome for n in range(4)] == [Outcome.TIMEOUT, Outcome.PASSED] * 2
+
+
+def test_more_time_is_given_less_often_where_it_is_in_vain(repo, monkeypatch) -> None:
+    monkeypatch.setattr(tools.runner, "LONGER_AT_ONCE", 0.3)
+    monkeypatch.setattr(tools.runner, "LONGER_SHARE", 0.0)
+    root = repo("single")
+    hangs = changed(root, "wordcount.py", "    table = {}", "    table = {}\n    while True: pass")
+    with Runner(root, sys.executable) as runner:
+        failing = runner.baseline().failing
+        verdicts = [v for _, v in runner.validate_many(((n, hangs) for n in range(12)), failing)]
+    assert {verdict.outcome for verdict in verdicts} == {Outcome.TIMEOUT}
+    assert runner._longer_seconds == runner._records.enough()  # once
+
+
 def test_limits_follow_what_is_known() -> None:
     records = Records(Limits(cpu_floor=0.1, factor=10.0))
     assert records.limit("t.py::a")[0] == 0.1  # nothing is known
@@ -228,6 +256,9 @@ def test_limits_follow_what_is_known() -> None:
     assert records.limit("t.py::a")[0] == 0.4
     assert records.limit("t.py::c")[0] == 6.0
     assert records.limit("t.py::c", 0.7)[0] == 0.7
+    assert records.enough() == 6.0
+    records.took([TestResult("t.py::a", Outcome.PASSED, 0.9)])
+    assert records.limit("t.py::a")[0] == 1.8
 
 
 def test_methods(repo) -> None:
