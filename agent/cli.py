@@ -17,6 +17,7 @@ import typer
 
 from agent import __version__, eval_cli, model_cli, runs_cli
 from agent.errors import AgentError, UsageError
+from agent.events import PATCHED
 from agent.runs_cli import EXIT_CODES, can_draw, check_theme, say
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def fix(
         finished = _in_console(session, verbose, ask=interactive and not deed)
     if finished is None:
         raise typer.Exit(130)
-    if patch is not None and finished.status == "fixed":
+    if patch is not None and finished.status in PATCHED:
         patch.write_bytes(finished.diff.encode("utf-8", "surrogateescape"))
     raise typer.Exit(finished.exit_code)
 
@@ -174,7 +175,7 @@ def _in_console(session: Session, verbose: bool, ask: bool) -> Finished | None:
         finished = ConsoleFace(sys.stdout, sys.stderr, verbose).show(events)
     finally:
         events.close()
-    if finished is None or finished.status != "fixed" or session.patch is None:
+    if finished is None or finished.status not in PATCHED or session.patch is None:
         return finished
     if ask:
         sys.stderr.write("Apply this patch? [y/N] ")

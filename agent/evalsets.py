@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import UsageError
-from agent.problems import PackageProblem
+from agent.problems import FROM_COPY, PackageProblem
 from trm.data.benchmarks import BenchmarkError, read_records, read_tree
 
 VISIBLE = ("half", "full", "examples")
@@ -279,9 +279,6 @@ def _split(body: Sequence[ast.stmt]) -> list[tuple[str, str]]:
 
 # Packages.
 
-# An installed project is found in its copy, not where it was installed from.
-_FROM_COPY = ("-o", "pythonpath=. src")
-
 
 def _packages(data: Path) -> Iterator[Problem]:
     """Problems of agent.problems. The files are those that git tracks, or all where there is no repository."""
@@ -300,9 +297,11 @@ def _packages(data: Path) -> Iterator[Problem]:
         if one.path not in tree:
             raise UsageError(f"{one.task}: {one.root} has no {one.path}", "make the problems again")
         faulty = one.source.encode("utf-8", "surrogateescape")
-        deselected = [f"--deselect={test}" for test in one.left_out]
+        ignored = [f"--ignore={path}" for path in one.left_out if "::" not in path]
+        deselected = [f"--deselect={test}" for test in one.left_out if "::" in test]
+        always = (*FROM_COPY, *ignored)
         yield Problem("packages", one.task, {**tree, one.path: faulty}, {}, {one.path: tree[one.path]}, one.bug_type,
-                      (*_FROM_COPY, *deselected), one.python, one.judging, _FROM_COPY)  # fmt: skip
+                      (*always, *deselected), one.python, one.judging, always)  # fmt: skip
 
 
 def _tracked(root: Path) -> dict[str, bytes]:

@@ -169,7 +169,10 @@ class SearchProgress(Event):
 
 @dataclass(frozen=True, slots=True)
 class PatchFound(Event):
-    """A verified patch. `turned_green` are the tests it repaired; `diff` is git-apply-able."""
+    """A verified patch. `turned_green` are the tests it repaired, `still_red` those that fail as before.
+
+    `diff` is git-apply-able.
+    """
 
     diff: str
     paths: tuple[str, ...]
@@ -178,14 +181,18 @@ class PatchFound(Event):
     seconds: float
     verified_by: str
     score: float = 0.0
+    still_red: tuple[str, ...] = ()
+
+
+PATCHED = ("fixed", "partly_fixed")  # statuses of runs that end with a verified patch
 
 
 @dataclass(frozen=True, slots=True)
 class Finished(Event):
     """The one terminal event.
 
-    status: fixed | green | not_fixed | interrupted | error. `exit_code` is the documented one; `suspects` are the likeliest
-    lines ("path:line: text") when nothing was found; `message` and `hint` explain.
+    status: fixed | green | partly_fixed | not_fixed | interrupted | error. `exit_code` is the documented one; `suspects` are
+    the likeliest lines ("path:line: text") of what was not found; `message` and `hint` explain.
     """
 
     status: str

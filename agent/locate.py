@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trm.encode import Execution, FailureText
 
 _UNCOVERED = 0.02  # suspicion of a line that no failing test is known to have run
+_MOST = 0.75  # of the suspicion of an interval, which a cut keeps where it can
 _CARRIED = 0.7  # a line without a trace of its own (continuations, `else:`) takes this share of its neighbour's
 
 
@@ -131,6 +132,33 @@ def _spread(inside: Mapping[int, float], unit: Unit) -> dict[int, float]:
     return spread
 
 
+def causes(run: SuiteRun, failing: Sequence[str]) -> list[list[str]]:
+    """The failing tests by what seems to be the matter: the exception and where the project's own code raised it.
+
+    Groups with few tests come first: what fails everywhere alike is the machine more often than the code.
+    """
+    known = {failure.nodeid: failure for failure in run.failures}
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for test in failing:
+        failure = known.get(test)
+        frame = failure.frames[-1] if failure and failure.frames else None
+        path, name = (frame.path, frame.function) if frame else (test.partition("::")[0], "")
+        groups.setdefault((failure.exception if failure else "", path, name), []).append(test)
+    return sorted(groups.values(), key=len)
+
+
+def only(run: SuiteRun, failing: Sequence[str]) -> SuiteRun:
+    """The run as if no other test than `failing` had failed: the others that fail say nothing."""
+    others = set(run.failing) - set(failing)
+    lines = {test: ran for test, ran in run.spectrum.lines.items() if test not in others}
+    return replace(
+        run,
+        results=[result for result in run.results if result.nodeid not in others],
+        failures=[failure for failure in run.failures if failure.nodeid not in others],
+        spectrum=replace(run.spectrum, lines=lines, failed=set(failing)),
+    )
+
+
 def execution_of(suspect: Suspect, run: SuiteRun) -> Execution | None:
     """The execution features of a unit's lines: counts of the tests that entered it; None if no failing one did."""
     from trm.encode import carry_to_continuations
@@ -208,31 +236,28 @@ def halve(
 ) -> Iterator[tuple[int, int, float, int, float]]:
     """Bisection of suspicion: yields (first, last, mass, bit, margin) of each interval kept.
 
-    Cut at the posterior median; the heavier side is kept, bit 1 for the right one; margin is the difference of the sides' shares.
-    It ends at a single element, or before the kept side would hold less than `least` of all suspicion.
+    The heavier side is kept, bit 1 for the right one; margin is the difference of the sides' shares. Of the cuts that keep
+    _MOST of the suspicion the one that drops the longest side is made, else the clearest. It ends at a single element, or before
+    the kept side would hold less than `least` of all suspicion.
     """
     total = math.fsum(mass)
     first, last = 0, len(mass) - 1
     while first < last and total > 0:
         inside = math.fsum(mass[first : last + 1])
-        best, cut = -1.0, first
+        cuts: list[tuple[bool, float, int, int, float]] = []  # the best one is the largest
         running = 0.0
-        # of the cuts next to the median, the one that separates the two sides most clearly
         for index in range(first, last):
             running += mass[index]
-            clear = abs(inside - 2 * running)
-            if max(running, inside - running) >= least * total and clear > best:
-                best, cut = clear, index
-            if running > inside / 2 and best >= 0:
-                break
-        left = math.fsum(mass[first : cut + 1])
-        right = inside - left
-        bit = int(right > left)
-        kept = max(left, right)
-        if best < 0 or kept < least * total:
+            kept, bit = max((running, 0), (inside - running, 1))
+            if kept >= least * total:
+                most = kept >= _MOST * inside
+                dropped = index + 1 - first if bit else last - index
+                cuts.append((most, dropped if most else kept, -index, bit, kept))
+        if not cuts:
             return
-        first, last = (cut + 1, last) if bit else (first, cut)
-        yield first, last, kept / total, bit, abs(right - left) / max(inside, 1e-9)
+        _, _, negative, bit, kept = max(cuts)
+        first, last = (1 - negative, last) if bit else (first, -negative)
+        yield first, last, kept / total, bit, (2 * kept - inside) / max(inside, 1e-9)
 
 
 def ranked_lines(found: Sequence[Suspect], limit: int = 5) -> tuple[str, ...]:

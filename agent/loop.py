@@ -2,15 +2,18 @@
 
 Search goes round by round. Candidates come from the suspect units, likeliest first, and meet the cheapest failing test, then
 the other failing ones, then the whole suite. A candidate that repairs some tests and breaks none can become the base
-of the next round. Nothing here writes to the user's tree.
+of the next round. Where several things are wrong, of which one may be the machine, they are taken one at a time and what could be
+repaired is told. Nothing here writes to the user's tree.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +34,8 @@ from tools.verdicts import Limits, RunnerError, SuiteRun
 from tools.workspace import Workspace, find_workspace
 
 ROUNDS = 6  # edits that may be combined
+TOGETHER = 0.3  # share of the time in which one edit is looked for that repairs all, where there seem to be several causes
+SLICE = 5.0  # seconds for one of several causes before the next has its turn; longer each time
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,12 @@ class _Run:
                     'make the test deterministic; a flaky test is never "fixed" here',
                 )
                 return
-            outcome = yield from self._round(runner, reader, run, patch, failing)
+            causes = [] if run.collection_errors else locate.causes(run, failing)
+            several = len(causes) > 1
+            look = self._prepared(runner, reader, run, patch, failing)
+            outcome = yield from look(TOGETHER * budget.left if several else math.inf)
+            if outcome is None and several and not budget.over():
+                outcome = yield from self._apart(runner, reader, run, patch, causes)
             if outcome is None:
                 break
             patch = outcome.patch
@@ -134,31 +144,79 @@ class _Run:
                 yield from self._verified(runner, outcome, red)
                 return
             run = yield from self._rebase(runner, run, patch)
+            if not run.failing and not run.collection_errors:
+                yield from self._verified(runner, outcome, red)
+                return
+        if patch.files and not run.collection_errors:
+            partly = yield from self._partly(runner, patch, run, red)
+            if partly:
+                return
         reason = budget.over() or "the edit space is used up"
         yield budget.stamp(decide.stop(reason))
         hint = "the likeliest lines are listed; --max-seconds gives it longer"
         yield self._gave_up(f"no fix found: {reason}", hint)
 
-    def _round(
+    def _prepared(
         self, runner: Runner, reader: Reader, run: SuiteRun, patch: PatchedFiles, failing: Sequence[str]
-    ) -> Iterator[Event]:  # fmt: skip
-        """Search for one edit on top of `patch`. Returns Found, or None."""
+    ) -> Callable[[float], Iterator[Event]]:  # fmt: skip
+        """A search for one edit on top of `patch` after which no test of `run` fails.
+
+        It is called with seconds, as often as wanted; each time it goes on for as long, and returns Found or None.
+        """
         broken = [error for error in run.collection_errors if self.sources.get(error.path)]
         uncollected = dict.fromkeys(error.collecting or error.path for error in broken)
         tests = Tests.of(run, list(uncollected) or failing)
-        self.found = locate.suspects(run, self.sources)
-        if not self.found:
-            return None
-        yield from show_suspects(self.found, self.budget)
-        found = None
-        while found is None:
-            candidates = yield from reader.candidates(run, self.sources, self.found, bool(broken))
-            found = yield from search(
-                runner, run, CostAware(candidates), tests, patch, self.budget, self.request.patience
-            )
-            if not reader.provisional or self.budget.over():
-                break
-        return found
+        found = locate.suspects(run, self.sources)
+        stream: CostAware | None = None
+
+        def search_on(seconds: float) -> Iterator[Event]:
+            nonlocal stream
+            self.found = found
+            if not found:
+                return None
+            if stream is None:
+                yield from show_suspects(found, self.budget)
+            while True:
+                if stream is None:
+                    candidates = yield from reader.candidates(
+                        run, self.sources, found, bool(broken)
+                    )
+                    stream = CostAware(candidates)
+                began = time.monotonic()
+                repaired = yield from search(
+                    runner, run, stream, tests, patch, self.budget, self.request.patience, seconds
+                )
+                if repaired is not None or not reader.provisional or self.budget.over():
+                    return repaired
+                seconds -= time.monotonic() - began
+                if seconds <= 0:
+                    return None
+                stream = None  # the model is there now
+
+        return search_on
+
+    def _apart(
+        self, runner: Runner, reader: Reader, run: SuiteRun, patch: PatchedFiles, causes: Sequence[Sequence[str]]
+    ) -> Iterator[Event]:  # fmt: skip
+        """Search for one edit that repairs one of several groups of failing tests. Returns Found, not done, or None."""
+        yield Note(f"{len(causes)} things seem to be wrong: one at a time", at=self.budget.at)
+        searches = [
+            self._prepared(runner, reader, locate.only(run, tests), patch, tests)
+            for tests in causes
+        ]
+        seconds = SLICE
+        while not self.budget.over():
+            before = self.budget.tried
+            for search_on in searches:
+                found = yield from search_on(seconds)
+                if found is not None and found.done:
+                    return dataclasses.replace(found, done=False)
+                if self.budget.over():
+                    return None
+            if self.budget.tried == before:
+                return None
+            seconds *= 2
+        return None
 
     def _rebase(self, runner: Runner, run: SuiteRun, patch: PatchedFiles) -> Iterator[Event]:
         """The suite with the partial repair in place, as the base of the next round.
@@ -207,6 +265,29 @@ class _Run:
             f"{budget.tried} candidates in {budget.at:.1f} s"
         )
         yield Finished("fixed", 0, message, "", diff, budget.tried, budget.at, at=budget.at)
+
+    def _partly(
+        self, runner: Runner, patch: PatchedFiles, run: SuiteRun, red: Sequence[str]
+    ) -> Iterator[Event]:  # fmt: skip
+        """Tells of a patch that repairs some of the failing tests and breaks none. Returns whether there is one."""
+        budget, final = self.budget, runner.confirm(patch.contents())
+        still = set(final.failing)
+        turned = tuple(test for test in red if test not in still)
+        if not turned or not still <= set(red) or final.collection_errors:
+            return False
+        diff = make_diff(self.workspace.root, patch.files)
+        command = " ".join(["pytest", *self.arguments])
+        left = tuple(test for test in red if test in still)
+        yield PatchFound(
+            diff, tuple(sorted(patch.files)), turned, budget.tried, budget.at, command, still_red=left, at=budget.at
+        )  # fmt: skip
+        message = f"{len(turned)} of {len(red)} failing tests turned green; {left[0]}"
+        message += f" and {len(left) - 1} more still fail" if len(left) > 1 else " still fails"
+        hint = "tests that fail for want of a network, a program or rights are not the code's fault: leave them out after --"
+        yield Finished(
+            "partly_fixed", 1, message, hint, diff, budget.tried, budget.at, locate.ranked_lines(self.found), at=budget.at
+        )  # fmt: skip
+        return True
 
     def _gave_up(self, message: str, hint: str) -> Finished:
         lines = locate.ranked_lines(self.found)

@@ -1,17 +1,29 @@
 """Problems of real packages for `trm-agent eval`: a fault that their tests see, and half of those tests hidden.
 
+The fault is made by an operator, or it is one that somebody repaired: then the project is the one after the repair, with the
+file as it was before.
+
 Kept as JSON lines beside the projects they are of, whose code stays where it is.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import random
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from agent.mutate import Killed, Project, Tally, killed
+from tools.runner import Runner
+from tools.verdicts import Limits, Outcome, SuiteRun
+from trm.data.fixes import Fix
+from trm.data.sources import SourceError, _git
 
+# An installed project is found in its copy, not where it was installed from.
+FROM_COPY = ("-o", "pythonpath=. src")
 _TRIES = 6  # mutants of a unit, of which one is kept
 _SLOW = 5.0  # CPU seconds of a test that is shown
 
@@ -21,7 +33,7 @@ class PackageProblem:
     """A faulty file of the project at `root`, whose tests `python` runs.
 
     source: the faulty text of `path`. judging: ids of the tests that judge the repair; left_out: of those that `fix` does not
-    see, half of the judging ones and what does not pass anyway.
+    see, half of the judging ones and what does not pass anyway, and files that do not collect.
     """
 
     task: str
@@ -72,16 +84,64 @@ def _problem(
     project: Project, found: Killed, number: int, rng: random.Random
 ) -> PackageProblem | None:
     failing, passing = set(found.run.failing), [r.nodeid for r in found.run.results]
-    first = [test for test in passing if test in failing]
-    if len(passing) < 2 or not first:
-        return None
-    # alternately, the failing ones first: one is shown, the next is hidden
-    order = [*rng.sample(first, len(first)), *(test for test in passing if test not in failing)]
-    hidden = order[1::2]
-    useless = [r.nodeid for r in found.whole.results if r.outcome != "passed" or r.seconds > _SLOW]
     target = found.trial.target
-    return PackageProblem(
-        f"{project.package.rpartition('/')[2]}-{number:02d}", str(project.root), project.python, target.path,
-        found.trial.data.decode("utf-8", "surrogateescape"), tuple(order), tuple(dict.fromkeys([*hidden, *useless])),
+    return _shared_out(
+        f"{project.package.rpartition('/')[2]}-{number:02d}", project.root, project.python, target.path, found.trial.data,
+        [test for test in passing if test in failing], [test for test in passing if test not in failing], found.whole, rng,
         found.trial.broken.operators[0],
     )  # fmt: skip
+
+
+def _shared_out(
+    task: str, root: Path, python: str, path: str, source: bytes, failing: list[str], passing: list[str], whole: SuiteRun,
+    rng: random.Random, kind: str, gone: Sequence[str] = (),
+) -> PackageProblem | None:  # fmt: skip
+    """The tests alternately shown and hidden, the failing ones first; None where there is too little to share."""
+    if not failing or len(failing) + len(passing) < 2:
+        return None
+    order = [*rng.sample(failing, len(failing)), *passing]
+    # a test that is left out takes those with it whose names begin alike
+    hidden = [test for test in order[1::2] if not any(o.startswith(test) for o in order[::2])]
+    useless = [
+        r.nodeid for r in whole.results if r.outcome is not Outcome.PASSED or r.seconds > _SLOW
+    ]
+    left_out = tuple(dict.fromkeys([*hidden, *useless, *gone]))
+    text = source.decode("utf-8", "surrogateescape")
+    return PackageProblem(task, str(root), python, path, text, tuple(order), left_out, kind)
+
+
+def fix_problem(fix: Fix, repository: Path, trees: Path, python: str) -> PackageProblem | None:
+    """The problem that a mined fix solved; None where no test of its time tells before from after in `python`.
+
+    repository: git directory with the history; the project as it was after the fix is written below `trees`. Raises RunnerError
+    where its suite does not run.
+    """
+    package, path = fix.origin.split(":")[:2]
+    task = f"{package.rpartition('/')[2]}-{fix.commit[:8]}"
+    root = trees / task
+    try:
+        before = _git(repository, "show", f"{fix.commit}^:{path}")
+        if not root.is_dir():
+            archive = _git(repository, "archive", "--format=tar", fix.commit)
+            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+                tar.extractall(root, filter="data")
+    except (SourceError, tarfile.TarError):
+        return None
+    with Runner(root, python, FROM_COPY) as runner:
+        gone = [error.collecting for error in runner.collection_errors]
+    ignored = [f"--ignore={name}" for name in gone]
+    limits = Limits(baseline_seconds=_SLOW)
+    with Runner(root, python, (*FROM_COPY, *ignored), limits) as runner:
+        whole = runner.baseline()
+        ran = set(whole.spectrum.tests_of(path))
+        good = [r.nodeid for r in whole.results if r.outcome is Outcome.PASSED and r.nodeid in ran]
+        if not good:
+            return None
+        verdict = runner.validate({path: before}, good, stop_at_first=False)
+    now = {r.nodeid: r.outcome for r in verdict.results}
+    failing = [test for test in good if now.get(test) in (Outcome.FAILED, Outcome.ERROR)]
+    passing = [test for test in good if now.get(test) is Outcome.PASSED]
+    rng = random.Random(fix.commit)
+    return _shared_out(
+        task, root, python, path, before, failing, passing, whole, rng, f"fix, {fix.kind}", gone
+    )

@@ -155,7 +155,8 @@ class Reader:
         from trm.encode import encode
 
         module, unit = suspect.file.module, suspect.unit
-        key = (suspect.file.path, unit.name, hash(module.source[: module.leaves[unit.end - 1].end]))
+        text_before = module.source[: module.leaves[unit.end - 1].end]
+        key = (suspect.file.path, unit.name, hash((text_before, *sorted(run.failing))))
         if key not in self._analyses:
             leaves = module.leaves[unit.start : unit.end]
             text = " ".join(leaf.text for leaf in leaves)

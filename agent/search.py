@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -66,9 +67,13 @@ class Found:
 
 
 def search(
-    runner: Runner, run: SuiteRun, candidates: CostAware, tests: Tests, patch: PatchedFiles, budget: Budget, patience: float
+    runner: Runner, run: SuiteRun, candidates: CostAware, tests: Tests, patch: PatchedFiles, budget: Budget, patience: float,
+    seconds: float = math.inf,
 ) -> Iterator[Event]:  # fmt: skip
-    """Try candidates in order until one passes everything, and `patience` seconds more. Returns Found or None."""
+    """Try candidates in order until one passes everything, and `patience` seconds more. Returns Found or None.
+
+    seconds: after which it gives up for now; `candidates` go on where it stopped.
+    """
     failing, everything = tests.failing, tests.everything
     flying: dict[int, Candidate] = {}
     waiting: list[Candidate] = []
@@ -80,10 +85,11 @@ def search(
     last_progress = 0.0
     search_began = time.monotonic()
     tried_before = budget.tried
+    end = search_began + seconds
 
     def feed() -> Iterator[tuple[int, dict[str, bytes]]]:
         while not budget.over(len(flying)):
-            if passing and time.monotonic() > until:
+            if time.monotonic() > (until if passing else end):
                 return
             candidate = waiting.pop() if waiting else next(candidates, None)
             if candidate is None or (
@@ -136,8 +142,8 @@ def search(
                     yield budget.stamp(decide.accept(False, f"breaks {whole.failing_test}"))
                     continue
                 yield budget.stamp(decide.accept(True, f"all {len(everything)} tests pass"))
-                seconds = {result.nodeid: result.seconds for result in whole.results}
-                passing.append(Passing(budget.tried, candidate, attempt, seconds))
+                times = {result.nodeid: result.seconds for result in whole.results}
+                passing.append(Passing(budget.tried, candidate, attempt, times))
                 if len(passing) == 1:
                     until = time.monotonic() + patience
                 if patience <= 0 or len(passing) == MOST_PASSING:

@@ -1,20 +1,49 @@
 """Problems of `trm-agent eval packages`: faults in packages that were never trained on.
 
     python benchmarks/packages.py --out problems.jsonl --number 15 CLONE=PYTHON ...
+    python benchmarks/packages.py --out fixes.jsonl --fixes mined/fixes.jsonl.gz CLONE=PYTHON ...
 
 CLONE is a folder "owner+name" with the project, PYTHON the interpreter in which its tests run (`data mutate --install` makes
-both). Each fault is one edit of an operator in a function that at least two tests cover; half of these are hidden.
+both). Each fault is one edit of an operator in a function that at least two tests cover; half of these are hidden. With --fixes
+the faults are those that somebody repaired (`data mine` finds the fixes), the newest first; CLONE must have the history.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
-from agent.mutate import Task, project_of
-from agent.problems import problems
+from agent.mutate import Project, Task, project_of
+from agent.problems import PackageProblem, fix_problem, problems
+from tools.verdicts import RunnerError
+from trm.data.fixes import read
+
+
+def repaired(project: Project, fixes: Path, trees: Path) -> Iterator[PackageProblem]:
+    """Problems of the project's fixes of a single function in commits that touch tests, the newest first."""
+    history = ["git", "-C", str(project.root), "log", "--format=%H"]
+    commits = subprocess.run(history, capture_output=True, text=True, check=True).stdout.split()
+    age = {commit: number for number, commit in enumerate(commits)}
+    chosen = [
+        fix
+        for fix in read(fixes)
+        if fix.package == project.package
+        and fix.functions == 1
+        and fix.touches_tests
+        and fix.commit in age
+    ]
+    for fix in sorted(chosen, key=lambda fix: age[fix.commit]):
+        try:
+            problem = fix_problem(fix, project.root / ".git", trees, project.python)
+        except RunnerError as error:
+            print(f"{fix.origin} {fix.commit[:8]}: {error}", file=sys.stderr)
+            continue
+        if problem is not None:
+            yield problem
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--number", type=int, default=15, help="problems a project")
     parser.add_argument("--seconds", type=float, default=300.0, help="wall time a project")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fixes", type=Path, help="fixes.jsonl.gz of data mine")
     options = parser.parse_args(arguments)
     with options.out.open("w", encoding="utf-8") as out:
         for given in options.projects:
@@ -35,10 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 path, options.out.parent, python or None, (), 1, options.seconds, options.seed
             )
             found = 0
-            for problem in problems(
-                project_of(task), options.number, seconds=options.seconds, seed=options.seed
-            ):
+            made = (
+                problems(
+                    project_of(task), options.number, seconds=options.seconds, seed=options.seed
+                )
+                if options.fixes is None
+                else repaired(project_of(task), options.fixes, options.out.parent / "trees")
+            )
+            for problem in islice(made, options.number):
                 out.write(problem.to_json() + "\n")
+                out.flush()
                 found += 1
             print(f"{task.package}: {found} problems")
     return 0

@@ -34,7 +34,12 @@ from agent.events import (
 
 SHOWN = 10  # failing tests and suspects listed before "and N more"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-_STYLES = {"fixed": "bold green", "green": "bold green", "not_fixed": "bold yellow"}
+_STYLES = {
+    "fixed": "bold green",
+    "green": "bold green",
+    "partly_fixed": "bold yellow",
+    "not_fixed": "bold yellow",
+}
 
 
 class ConsoleFace:
@@ -204,7 +209,7 @@ class ConsoleFace:
             label = event.status.replace("_", " ")
             text = event.message.removeprefix(f"{label}: ")
             self._line(label, text, _STYLES.get(event.status, "bold"))
-        if event.tried and event.status not in ("fixed", "found"):  # told by then
+        if event.tried and event.status not in ("fixed", "partly_fixed", "found"):  # told by then
             self._more(f"{count(event.tried, 'candidate')} tried in {event.seconds:.1f} s")
         if event.suspects:
             self._more("where the fault probably is:")

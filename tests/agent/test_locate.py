@@ -1,12 +1,13 @@
 """Suspects from traces and failures: what may be repaired, in which order, and what the model is told of it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.locate import Sources, execution_of, halve, ranked_lines, suspects
+from agent.locate import Sources, causes, execution_of, halve, only, ranked_lines, suspects
 from tools.spectrum import Spectrum
 from tools.verdicts import CollectionError, Failure, Frame, Outcome, SuiteRun, TestResult
 
@@ -168,6 +169,23 @@ def test_bisection_finds_the_one_line_that_is_suspect(size, data):
     mass[at] = 0.7
     steps = list(halve(mass))
     assert (not steps and size == 1) or steps[-1][:2] == (at, at)
+
+
+def test_few_cuts_lead_to_where_most_of_the_suspicion_is():
+    mass = [0.01] * 40 + [0.3, 0.3] + [0.01] * 20
+    steps = list(halve(mass))
+    assert len(steps) <= 3 and steps[-1][:2] in ((40, 40), (40, 41), (41, 41))
+
+
+def test_failing_tests_are_grouped_by_what_raised_where():
+    others = ["t.py::red_b", "t.py::red_c"]
+    told = [failure(4), *(replace(failure(9, test=name), exception="TypeError") for name in others)]
+    run = suite({RED: [4], **{name: [9] for name in others}, GREEN: [13]}, told)
+    assert causes(run, run.failing) == [[RED], others], "few tests first"
+    rest = only(run, [RED])
+    assert rest.failing == [RED] and [f.nodeid for f in rest.failures] == [RED]
+    assert set(rest.spectrum.lines) == {RED, GREEN} and rest.spectrum.failed == {RED}
+    assert run.failing == [RED, *others], "the run itself is as it was"
 
 
 def test_nothing_suspect_is_not_bisected():

@@ -173,6 +173,47 @@ def test_two_bugs_in_two_functions_are_repaired_together(project) -> None:
     assert passes(root, patch.diff)
 
 
+MACHINE = """
+
+def test_machine():
+    import os
+    assert add(0, 0) == 0 and os.environ["NO_SUCH_NAME"]
+
+
+def test_machine_too():
+    import os
+    assert twice(0) == 0 and os.environ["NO_SUCH_NAME"]
+"""
+
+
+@pytest.mark.slow
+def test_what_is_not_the_codes_fault_keeps_nothing_from_being_repaired(project) -> None:
+    root = project(calc=CALC, test_calc=TEST + MACHINE)
+    events = run(root, max_seconds=12.0)
+    finished = events[-1]
+    (patch,) = of(events, PatchFound)
+    assert finished.status == "partly_fixed" and finished.exit_code == 1
+    assert patch.turned_green == ("test_calc.py::test_add",)
+    assert set(patch.still_red) == {"test_calc.py::test_machine", "test_calc.py::test_machine_too"}
+    assert (
+        "1 of 3 failing tests turned green" in finished.message and "still fail" in finished.message
+    )
+    assert "+    return a + b" in patch.diff and finished.diff == patch.diff
+
+
+@pytest.mark.slow
+def test_causes_that_are_repaired_one_by_one_end_in_a_whole_fix(project, monkeypatch) -> None:
+    """As where the first test of several fails for another reason and stands before what an edit repairs."""
+    monkeypatch.setattr(loop, "TOGETHER", 0.0)
+    calc = CALC.replace("a * 2", "a * 3")
+    test = TEST.replace("== 8", "== 8, twice(4).real")
+    root = project(calc=calc, test_calc=test)
+    events = run(root)
+    assert events[-1].status == "fixed", events[-1].message
+    (patch,) = of(events, PatchFound)
+    assert not patch.still_red and passes(root, patch.diff)
+
+
 @pytest.mark.slow
 def test_a_syntax_error_in_a_source_file_is_repaired(project) -> None:
     root = project(

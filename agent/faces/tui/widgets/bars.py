@@ -87,6 +87,8 @@ def _outcome(state: RunState, width: int) -> list[str | tuple[str, str]]:
         return []
     good = finished.status in ("fixed", "green")
     sign, style = ("✓", "$success") if good else ("✗", "$error")
+    if finished.status == "partly_fixed":
+        sign, style = "◐", "$warning"
     text = finished.message or f"{finished.status}: {plural(finished.tried, 'candidate')} tried"
     if finished.hint:
         text += f" · hint: {finished.hint}"

@@ -15,6 +15,7 @@ from agent.faces.tui.widgets.recursion import emphasised
 ENDS = {
     "fixed": "✓ Fixed",
     "green": "✓ Nothing to fix",
+    "partly_fixed": "◐ Partly fixed",
     "not_fixed": "✗ Not fixed",
     "interrupted": "✗ Stopped",
     "error": "✗ The tests cannot run",
@@ -35,8 +36,9 @@ class DiffPanel(LinePanel):
     def title(self, state: RunState) -> str:
         patch, finished = state.patch, state.finished
         if patch is not None:
+            sign = "◐ Patch for a part" if patch.still_red else "✓ Verified patch"
             return (
-                f"✓ Verified patch · {plural(len(patch.turned_green), 'test')} turned green · "
+                f"{sign} · {plural(len(patch.turned_green), 'test')} turned green · "
                 f"candidate {patch.candidates:,} · {patch.seconds:.1f} s"
             )
         if finished is not None:
