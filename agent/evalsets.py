@@ -17,14 +17,17 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from agent.errors import UsageError
 from agent.problems import FROM_COPY, PackageProblem
+from tools.runner import Runner
+from tools.verdicts import Outcome
 from trm.data.benchmarks import BenchmarkError, read_records, read_tree
 
 VISIBLE = ("half", "full", "examples")
@@ -289,6 +292,30 @@ def _packages(data: Path) -> Iterator[Problem]:
         raise UsageError(
             f"{data}: no file of problems: {error}", "benchmarks/packages.py writes one"
         ) from error
+    yield from _in_full(problems)
+
+
+def sound(one: PackageProblem) -> PackageProblem | None:
+    """Without the tests that fail on the right program in a copy of the project elsewhere; None where no test would be left.
+
+    Raises RunnerError where the suite does not run there.
+    """
+    (problem,) = _in_full([one])
+    with tempfile.TemporaryDirectory(prefix="trm-eval-", ignore_cleanup_errors=True) as scratch:
+        root = problem.materialize(Path(scratch) / "repo")
+        write_files(root, problem.reference)
+        with Runner(root, one.python, problem.judge_args) as runner:
+            verdict = runner.validate({}, one.judging, stop_at_first=False)
+    good = {result.nodeid for result in verdict.results if result.outcome is Outcome.PASSED}
+    judging = tuple(test for test in one.judging if test in good)
+    gone = [test for test in one.judging if test not in good]
+    left_out = tuple(dict.fromkeys([*one.left_out, *gone]))
+    return (
+        replace(one, judging=judging, left_out=left_out) if set(judging) - set(left_out) else None
+    )
+
+
+def _in_full(problems: Sequence[PackageProblem]) -> Iterator[Problem]:
     trees: dict[str, dict[str, bytes]] = {}
     for one in problems:
         if one.root not in trees:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from agent.evalsets import sound
 from agent.mutate import Project, Task, project_of
 from agent.problems import PackageProblem, fix_problem, problems
 from tools.verdicts import RunnerError
@@ -72,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if options.fixes is None
                 else repaired(project_of(task), options.fixes, options.out.parent / "trees")
             )
-            for problem in islice(made, options.number):
+            kept = (problem for problem in map(sound, made) if problem is not None)
+            for problem in islice(kept, options.number):
                 out.write(problem.to_json() + "\n")
                 out.flush()
                 found += 1

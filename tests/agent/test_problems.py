@@ -1,12 +1,13 @@
 """Problems of packages: what is shown, what is hidden, what judges, and that `eval` runs and judges them."""
 
+import dataclasses
 import subprocess
 import sys
 
 import pytest
 
 from agent.errors import UsageError
-from agent.evalsets import load
+from agent.evalsets import load, sound
 from agent.evaluate import EvalSettings, check, run_problem
 from agent.mutate import Project
 from agent.problems import PackageProblem, problems
@@ -85,6 +86,18 @@ def file(made, tmp_path_factory):
 
 def test_the_problems_are_sound(file):
     assert list(check(load("packages", file))) == []
+
+
+def test_what_only_passes_where_the_project_is_does_not_judge(root, made):
+    (root / "test_place.py").write_text(
+        f"import os\nfrom boxes.box import total\n\n\ndef test_place():\n    assert os.getcwd() == {str(root)!r}\n"
+    )
+    subprocess.run(["git", "add", "."], cwd=root, check=True)
+    asked = dataclasses.replace(made[0], judging=(*made[0].judging, "test_place.py::test_place"))
+    kept = sound(asked)
+    assert kept is not None and kept.judging == made[0].judging
+    assert kept.left_out == (*made[0].left_out, "test_place.py::test_place")
+    assert sound(dataclasses.replace(asked, judging=("test_place.py::test_place",))) is None
 
 
 @pytest.mark.slow
