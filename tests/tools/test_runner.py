@@ -545,3 +545,23 @@ def test_a_project_that_writes_into_its_folder_while_it_is_imported(tmp_path, wh
         verdict = runner.validate({"box.py": broken}, tests, stop_at_first=False)
         assert [result.outcome for result in verdict.results] == [Outcome.FAILED] * 2
     assert not (tmp_path / "run.log").exists() and not (tmp_path / "out.txt").exists()
+
+
+def test_what_is_imported_anew_is_collected_in_the_suites_order(tmp_path) -> None:
+    """Two modules of one name: which one is found depends on whose folder pytest puts on the path first."""
+    files = {
+        "lib.py": "VALUE = 1\n",
+        "main.py": "import lib\n\nSCALE = 1\n\n\ndef value():\n    return lib.VALUE * SCALE\n",
+        "sub/lib.py": "VALUE = 2\n",
+        "sub/test_sub.py": "import lib\n\n\ndef test_sub():\n    assert lib.VALUE == 2\n",
+        "tests/test_main.py": "import main\n\n\ndef test_main():\n    assert main.value() == 2\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    changed_text = files["main.py"].replace("SCALE = 1", "SCALE = 1 + 0").encode()
+    with Runner(tmp_path, sys.executable) as runner:
+        assert runner.baseline().failing == []
+        tests = ["tests/test_main.py::test_main", "sub/test_sub.py::test_sub"]
+        verdict = runner.validate({"main.py": changed_text}, tests)
+    assert (verdict.outcome, verdict.method) == (Outcome.PASSED, "overlay")
