@@ -126,7 +126,7 @@ def fix(
         finished = _in_console(session, verbose, ask=interactive and not deed)
     if finished is None:
         raise typer.Exit(130)
-    if patch is not None and finished.status in PATCHED:
+    if patch is not None and finished.status == "fixed":
         patch.write_bytes(finished.diff.encode("utf-8", "surrogateescape"))
     raise typer.Exit(finished.exit_code)
 

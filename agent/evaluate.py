@@ -104,6 +104,8 @@ def run_problem(problem: Problem, settings: EvalSettings) -> Result:
                     patch = event
                 elif isinstance(event, Finished):
                     last = event
+                    # a patch for a part is not claimed to be a fix
+                    patch = patch if event.status == "fixed" else None
         except AgentError as error:
             return replace(
                 base, message=f"{type(error).__name__}: {error}", seconds=time.monotonic() - began

@@ -269,11 +269,20 @@ class _Run:
     def _partly(
         self, runner: Runner, patch: PatchedFiles, run: SuiteRun, red: Sequence[str]
     ) -> Iterator[Event]:  # fmt: skip
-        """Tells of a patch that repairs some of the failing tests and breaks none. Returns whether there is one."""
+        """Tells of a patch that repairs some of the failing tests and breaks none. Returns whether there is one.
+
+        Where a test that still fails runs what the patch changed, the patch is more often a lucky one: it is not told of.
+        """
         budget, final = self.budget, runner.confirm(patch.contents())
         still = set(final.failing)
         turned = tuple(test for test in red if test not in still)
         if not turned or not still <= set(red) or final.collection_errors:
+            return False
+        if any(
+            not lines.isdisjoint(run.spectrum.lines_of(test).get(path, ()))
+            for path, lines in _changed_units(patch).items()
+            for test in still
+        ):
             return False
         diff = make_diff(self.workspace.root, patch.files)
         command = " ".join(["pytest", *self.arguments])
@@ -293,6 +302,22 @@ class _Run:
         lines = locate.ranked_lines(self.found)
         at = self.budget.at
         return Finished("not_fixed", 1, message, hint, "", self.budget.tried, at, lines, at=at)
+
+
+def _changed_units(patch: PatchedFiles) -> dict[str, set[int]]:
+    """path -> lines, before the patch, of the units that it changes."""
+    changed: dict[str, set[int]] = {}
+    for path, (old, new) in patch.files.items():
+        before, after = Module(old), [leaf.text for leaf in Module(new).leaves]
+        texts = [leaf.text for leaf in before.leaves]
+        shorter = min(len(texts), len(after))
+        first = next((n for n in range(shorter) if texts[n] != after[n]), shorter)
+        last = next((n for n in range(1, shorter + 1) if texts[-n] != after[-n]), shorter)
+        lines = changed.setdefault(path, set())
+        for unit in before.units:
+            if unit.start <= len(texts) - last and first < unit.end:
+                lines.update(range(unit.first_line + 1, unit.last_line + 1))
+    return changed
 
 
 __all__ = ["FixRequest", "fix"]

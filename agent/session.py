@@ -15,7 +15,7 @@ from typing import Literal
 
 from agent.apply import apply_diff, check_committable, commit
 from agent.errors import AgentError
-from agent.events import PATCHED, Event, Finished, Note, PatchFound, Started
+from agent.events import Event, Finished, Note, PatchFound, Started
 from agent.runs import Recorder, Run, new_run
 
 Deed = Literal["", "apply", "commit"]
@@ -115,7 +115,7 @@ class Session:
             events.close()
         if last is None:
             last = self._stopped()
-        if last.status in PATCHED and self._deed and self.patch and not self._stop.is_set():
+        if last.status == "fixed" and self._deed and self.patch and not self._stop.is_set():
             try:
                 text = self.commit(self.patch) if self._deed == "commit" else self.apply(self.patch)
             except AgentError as error:

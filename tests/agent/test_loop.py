@@ -177,7 +177,7 @@ MACHINE = """
 
 def test_machine():
     import os
-    assert add(0, 0) == 0 and os.environ["NO_SUCH_NAME"]
+    assert twice(1) == 2 and os.environ["NO_SUCH_NAME"]
 
 
 def test_machine_too():
@@ -199,6 +199,16 @@ def test_what_is_not_the_codes_fault_keeps_nothing_from_being_repaired(project) 
         "1 of 3 failing tests turned green" in finished.message and "still fail" in finished.message
     )
     assert "+    return a + b" in patch.diff and finished.diff == patch.diff
+
+
+@pytest.mark.slow
+def test_a_patch_after_which_tests_of_the_same_function_fail_is_not_told_of(project) -> None:
+    """`return 5` for `return a - b` would turn one of two tests green."""
+    test = TEST.replace(
+        "twice\n", "twice\n\n\ndef test_no():\n    assert add(1, 1) == 2 and add(1, 1) == 3\n", 1
+    )
+    events = run(project(calc=CALC, test_calc=test), max_seconds=8.0)
+    assert events[-1].status == "not_fixed" and not of(events, PatchFound)
 
 
 @pytest.mark.slow
