@@ -113,9 +113,8 @@ def run_problem(problem: Problem, settings: EvalSettings) -> Result:
         base = replace(base, candidates=tried, seconds=round(time.monotonic() - began, 3),
                        message=last.message if last else "the run ended without a word")  # fmt: skip
         if patch is None:
-            status = {"green": "ineligible", "not_fixed": "unfixed"}.get(
-                last.status if last else "", "error"
-            )
+            ends = {"green": "ineligible", "not_fixed": "unfixed", "partly_fixed": "unfixed"}
+            status = ends.get(last.status if last else "", "error")
             return replace(base, status=status)
         try:
             apply_diff(root, patch.diff, Path(scratch))
