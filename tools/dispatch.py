@@ -165,7 +165,9 @@ class Dispatcher:
         if self.session.get("configfile"):
             kept += ["-c", self.session["configfile"]]
         # In the order of the suite: what is imported first may decide which of two packages of one name is found.
-        first = {name: n for n, (name, *_) in reversed(list(enumerate(self.session["items"] or [])))}
+        first = {
+            name: n for n, (name, *_) in reversed(list(enumerate(self.session["items"] or [])))
+        }
         tests = sorted(tests, key=lambda test: first.get(test, -1))
         names = [test.split("::")[0] if whole_files else test for test in tests]
         return kept + list(dict.fromkeys(os.path.join(rootdir, name) for name in names))
