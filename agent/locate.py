@@ -147,6 +147,16 @@ def causes(run: SuiteRun, failing: Sequence[str]) -> list[list[str]]:
     return sorted(groups.values(), key=len)
 
 
+def one_edit_may_do(run: SuiteRun, failing: Sequence[str], sources: Sources) -> bool:
+    """Whether there is a line that may be repaired and that every failing test ran: one edit repairs all only there."""
+    shared: set[tuple[str, int]] | None = None
+    for test in failing:
+        ran = run.spectrum.lines_of(test)
+        lines = {(path, line) for path, own in ran.items() if sources.get(path) for line in own}
+        shared = lines if shared is None else shared & lines
+    return bool(shared)
+
+
 def only(run: SuiteRun, failing: Sequence[str]) -> SuiteRun:
     """The run as if no other test than `failing` had failed: the others that fail say nothing."""
     others = set(run.failing) - set(failing)

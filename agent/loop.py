@@ -132,7 +132,7 @@ class _Run:
                 )
                 return
             causes = [] if run.collection_errors else locate.causes(run, failing)
-            several = len(causes) > 1
+            several = len(causes) > 1 and not locate.one_edit_may_do(run, failing, self.sources)
             look = self._prepared(runner, reader, run, patch, failing)
             outcome = yield from look(TOGETHER * budget.left if several else math.inf)
             if outcome is None and several and not budget.over():

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.locate import Sources, causes, execution_of, halve, only, ranked_lines, suspects
+from agent.locate import (
+    Sources,
+    causes,
+    execution_of,
+    halve,
+    one_edit_may_do,
+    only,
+    ranked_lines,
+    suspects,
+)
 from tools.spectrum import Spectrum
 from tools.verdicts import CollectionError, Failure, Frame, Outcome, SuiteRun, TestResult
 
@@ -186,6 +195,13 @@ def test_failing_tests_are_grouped_by_what_raised_where():
     assert rest.failing == [RED] and [f.nodeid for f in rest.failures] == [RED]
     assert set(rest.spectrum.lines) == {RED, GREEN} and rest.spectrum.failed == {RED}
     assert run.failing == [RED, *others], "the run itself is as it was"
+
+
+def test_one_edit_may_do_where_all_failing_tests_run_a_line_in_common(sources):
+    apart = suite({RED: [4, 5], "t.py::red_b": [9, 13]})
+    assert not one_edit_may_do(apart, apart.failing, sources)
+    together = suite({RED: [4, 5], "t.py::red_b": [5, 13]})
+    assert one_edit_may_do(together, together.failing, sources)
 
 
 def test_nothing_suspect_is_not_bisected():
