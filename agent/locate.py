@@ -148,13 +148,15 @@ def causes(run: SuiteRun, failing: Sequence[str]) -> list[list[str]]:
 
 
 def one_edit_may_do(run: SuiteRun, failing: Sequence[str], sources: Sources) -> bool:
-    """Whether there is a line that may be repaired and that every failing test ran: one edit repairs all only there."""
-    shared: set[tuple[str, int]] | None = None
-    for test in failing:
-        ran = run.spectrum.lines_of(test)
-        lines = {(path, line) for path, own in ran.items() if sources.get(path) for line in own}
-        shared = lines if shared is None else shared & lines
-    return bool(shared)
+    """Whether there is a line that may be repaired and that every failing test ran: one edit repairs all only there.
+
+    A test that was cut before its lines were known says nothing.
+    """
+    traces = [ran for test in failing if (ran := run.spectrum.lines_of(test))]
+    paths = [path for path in (traces[0] if traces else ()) if sources.get(path)]
+    return not traces or any(
+        set.intersection(*(set(ran.get(path, ())) for ran in traces)) for path in paths
+    )
 
 
 def only(run: SuiteRun, failing: Sequence[str]) -> SuiteRun:

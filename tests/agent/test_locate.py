@@ -202,6 +202,9 @@ def test_one_edit_may_do_where_all_failing_tests_run_a_line_in_common(sources):
     assert not one_edit_may_do(apart, apart.failing, sources)
     together = suite({RED: [4, 5], "t.py::red_b": [5, 13]})
     assert one_edit_may_do(together, together.failing, sources)
+    cut = suite({RED: [4, 5], "t.py::red_b": [5, 13], "t.py::red_cut": []})
+    cut.spectrum.lines["t.py::red_cut"] = {}
+    assert one_edit_may_do(cut, cut.failing, sources), "a test without a trace says nothing"
 
 
 def test_nothing_suspect_is_not_bisected():
