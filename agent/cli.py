@@ -17,7 +17,6 @@ import typer
 
 from agent import __version__, eval_cli, model_cli, runs_cli
 from agent.errors import AgentError, UsageError
-from agent.events import PATCHED
 from agent.runs_cli import EXIT_CODES, can_draw, check_theme, say
 
 if TYPE_CHECKING:
@@ -175,14 +174,19 @@ def _in_console(session: Session, verbose: bool, ask: bool) -> Finished | None:
         finished = ConsoleFace(sys.stdout, sys.stderr, verbose).show(events)
     finally:
         events.close()
-    if finished is None or finished.status not in PATCHED or session.patch is None:
+    patch = session.patch
+    if finished is None or finished.status not in ("fixed", "partly_fixed") or patch is None:
         return finished
     if ask:
         sys.stderr.write("Apply this patch? [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
-            say(session.apply(session.patch))
-    if not session.deed_done:
+            say(session.apply(patch))
+    if not session.deed_done and patch.still_red:
+        say(
+            "Nothing was written: a patch for a part is not applied unasked. git apply takes the diff above."
+        )
+    elif not session.deed_done:
         say("Nothing was written. --apply writes the patch, --commit commits it.")
     say(f"run {session.run.id}: trm-agent show, replay and undo know it by this name")
     return finished

@@ -47,7 +47,7 @@ def prepare(project: Path, where: Path, python: str | None = None) -> str:
     What cannot be installed with the rest is left out: a project whose tests do not import is found out soon enough.
     python: what the environment is made with; None for ours. Raises InstallError.
     """
-    own = where / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    own = where / "bin" / "python"
     if own.exists():
         return str(own)
     partial = where.with_name(where.name + ".partial")
@@ -139,10 +139,8 @@ def _named(project: Path) -> Iterator[str]:
         for name, group in poetry.get("group", {}).items()
         if _FOR_TESTS.fullmatch(name)
     ]
-    for table in tables:
-        yield from (
-            name for name in table if name != "python"
-        )  # whichever version: theirs is often old
+    for table in tables:  # whichever version: theirs is often old
+        yield from (name for name in table if name != "python")
     tox = _ini(project / "tox.ini")
     for line in tox.get("testenv", "deps", raw=True, fallback="").splitlines():
         line = line.split("#")[0].strip()

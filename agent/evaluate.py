@@ -104,15 +104,13 @@ def run_problem(problem: Problem, settings: EvalSettings) -> Result:
                     patch = event
                 elif isinstance(event, Finished):
                     last = event
-                    # a patch for a part is not claimed to be a fix
-                    patch = patch if event.status == "fixed" else None
         except AgentError as error:
             return replace(
                 base, message=f"{type(error).__name__}: {error}", seconds=time.monotonic() - began
             )
         base = replace(base, candidates=tried, seconds=round(time.monotonic() - began, 3),
                        message=last.message if last else "the run ended without a word")  # fmt: skip
-        if patch is None:
+        if patch is None or patch.still_red:  # a patch for a part is not claimed to be a fix
             ends = {"green": "ineligible", "not_fixed": "unfixed", "partly_fixed": "unfixed"}
             status = ends.get(last.status if last else "", "error")
             return replace(base, status=status)

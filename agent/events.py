@@ -184,9 +184,6 @@ class PatchFound(Event):
     still_red: tuple[str, ...] = ()
 
 
-PATCHED = ("fixed", "partly_fixed")  # statuses of runs that end with a verified patch
-
-
 @dataclass(frozen=True, slots=True)
 class Finished(Event):
     """The one terminal event.

@@ -29,7 +29,7 @@ from agent.search import Found, PatchedFiles, Tests, search
 from agent.settings import PATIENCE
 from tools.interpreter import WorkspaceError
 from tools.runner import Runner
-from tools.source.leaves import Module
+from tools.source.leaves import Module, Unit
 from tools.verdicts import Limits, RunnerError, SuiteRun
 from tools.workspace import Workspace, find_workspace
 
@@ -166,11 +166,13 @@ class _Run:
         broken = [error for error in run.collection_errors if self.sources.get(error.path)]
         uncollected = dict.fromkeys(error.collecting or error.path for error in broken)
         tests = Tests.of(run, list(uncollected) or failing)
-        found = locate.suspects(run, self.sources)
+        found: list[locate.Suspect] | None = None
         stream: CostAware | None = None
 
         def search_on(seconds: float) -> Iterator[Event]:
-            nonlocal stream
+            nonlocal found, stream
+            if found is None:  # not before its turn: there may be many searches
+                found = locate.suspects(run, self.sources)
             self.found = found
             if not found:
                 return None
@@ -308,16 +310,17 @@ def _changed_units(patch: PatchedFiles) -> dict[str, set[int]]:
     """path -> lines, before the patch, of the units that it changes."""
     changed: dict[str, set[int]] = {}
     for path, (old, new) in patch.files.items():
-        before, after = Module(old), [leaf.text for leaf in Module(new).leaves]
-        texts = [leaf.text for leaf in before.leaves]
-        shorter = min(len(texts), len(after))
-        first = next((n for n in range(shorter) if texts[n] != after[n]), shorter)
-        last = next((n for n in range(1, shorter + 1) if texts[-n] != after[-n]), shorter)
+        before, after = Module(old), Module(new)
+        kept = {(unit.name, *_texts(after, unit)) for unit in after.units}
         lines = changed.setdefault(path, set())
         for unit in before.units:
-            if unit.start <= len(texts) - last and first < unit.end:
-                lines.update(range(unit.first_line + 1, unit.last_line + 1))
+            if (unit.name, *_texts(before, unit)) not in kept:
+                lines.update(range(unit.first_line, unit.last_line + 1))
     return changed
+
+
+def _texts(module: Module, unit: Unit) -> list[str]:
+    return [leaf.text for leaf in module.leaves[unit.start : unit.end]]
 
 
 __all__ = ["FixRequest", "fix"]

@@ -9,7 +9,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -193,16 +193,15 @@ class _OutOfTime(Exception):
 
 
 def mutants(
-    project: Project, tally: Tally, *, per_unit: int = 8, seconds: float = 0.0, seed: int = 0, jobs: int = 1,
-    told: Callable[[Tally], None] | None = None,
-) -> Iterator[Mutant]:  # fmt: skip
+    project: Project, tally: Tally, *, per_unit: int = 8, seconds: float = 0.0, seed: int = 0
+) -> Iterator[Mutant]:
     """Break the covered functions of a project, in random order, up to `per_unit` times each, and yield what tests kill.
 
     seconds: wall time of the mutants, 0 for no limit; the first run may take as long. Packages that are held out get one
     fault a mutant. Raises RunnerError where the suite does not run, or not in that time.
     """
     rng = random.Random(f"{seed} {project.package}")
-    for found in killed(project, tally, rng, per_unit=per_unit, seconds=seconds, jobs=jobs):
+    for found in killed(project, tally, rng, per_unit=per_unit, seconds=seconds):
         if _hopeless(found.run) and rng.random() < _HOPELESS:
             continue
         mutant = _seen(project, found.trial, found.run)
@@ -214,18 +213,15 @@ def mutants(
             if innocent is not None:
                 tally.innocent += 1
                 yield innocent
-        if told is not None:
-            told(tally)
 
 
 def killed(
-    project: Project, tally: Tally, rng: random.Random, *, per_unit: int, seconds: float = 0.0, jobs: int = 1,
-    every_test: bool = False,
+    project: Project, tally: Tally, rng: random.Random, *, per_unit: int, seconds: float = 0.0, every_test: bool = False
 ) -> Iterator[Killed]:  # fmt: skip
     """Mutants on which some test fails. every_test: run all that cover a mutant, not a few of them; one fault each then."""
     limits = Limits(baseline_seconds=1.0)  # a test that is slower is of no use here
     arguments = (*project.pytest_args, *_ignored(project, rng))
-    with Runner(project.root, project.python, arguments, limits, jobs=jobs) as runner:
+    with Runner(project.root, project.python, arguments, limits) as runner:
         run = _baseline(runner, seconds)
         tally.tests, tally.baseline_seconds = len(run.results), run.seconds
         cpu = {result.nodeid: result.seconds for result in run.results}

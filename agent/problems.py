@@ -16,11 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import git
+
 from agent.mutate import Killed, Project, Tally, killed
 from tools.runner import Runner
 from tools.verdicts import Limits, Outcome, SuiteRun
 from trm.data.fixes import Fix
-from trm.data.sources import SourceError, _git
 
 # An installed project is found in its copy, not where it was installed from.
 FROM_COPY = ("-o", "pythonpath=. src")
@@ -110,23 +111,23 @@ def _shared_out(
     return PackageProblem(task, str(root), python, path, text, tuple(order), left_out, kind)
 
 
-def fix_problem(fix: Fix, repository: Path, trees: Path, python: str) -> PackageProblem | None:
+def fix_problem(fix: Fix, repository: git.Repo, trees: Path, python: str) -> PackageProblem | None:
     """The problem that a mined fix solved; None where no test of its time tells before from after in `python`.
 
-    repository: git directory with the history; the project as it was after the fix is written below `trees`. Raises RunnerError
-    where its suite does not run.
+    repository: with the history; the project as it was after the fix is written below `trees`. Raises RunnerError where its
+    suite does not run.
     """
     package, path = fix.origin.split(":")[:2]
     task = f"{package.rpartition('/')[2]}-{fix.commit[:8]}"
     root = trees / task
-    try:
-        before = _git(repository, "show", f"{fix.commit}^:{path}")
-        if not root.is_dir():
-            archive = _git(repository, "archive", "--format=tar", fix.commit)
-            with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-                tar.extractall(root, filter="data")
-    except (SourceError, tarfile.TarError):
-        return None
+    commit = repository.commit(fix.commit)
+    before: bytes = (commit.parents[0].tree / path).data_stream.read()
+    if not root.is_dir():
+        archive = io.BytesIO()
+        repository.archive(archive, fix.commit)
+        archive.seek(0)
+        with tarfile.open(fileobj=archive) as tar:
+            tar.extractall(root, filter="data")
     with Runner(root, python, FROM_COPY) as runner:
         gone = [error.collecting for error in runner.collection_errors]
     ignored = [f"--ignore={name}" for name in gone]

@@ -215,7 +215,7 @@ class ModelStream:
             some = [targets[i] for i in indices]
             found = self.predictor.score_targets(self.analysis, some, depth)
             mixed = self._mixed(found, lines[indices], prior[indices])
-            least = self.bias + prior[indices] + math.log(_PRIOR)  # what the prior alone gives
+            least = prior[indices] + math.log(_PRIOR)  # what the prior alone gives
             for index, target, score, alone in zip(indices, some, mixed, least, strict=True):
                 whole = target is None or len(target.piece) <= depth
                 done = whole or score - alone < _SETTLED
@@ -257,36 +257,36 @@ class ModelStream:
                         heapq.heappush(heap, entry)
 
     def _prior(self, lines: Any, tiers: Any) -> Any:
-        """Log-probabilities of candidates without a model, less the bias; what only the network writes (tier 0) has none."""
+        """Log-probabilities of candidates without a model; what only the network writes (tier 0) has none."""
         prior = np.full(len(lines), -np.inf)
         for tier, share in _TIER_SHARES.items():
             of_tier = tiers == tier
             if of_tier.any():
                 weights = lines[of_tier]
                 prior[of_tier] = math.log(share) + np.log(weights) - np.log(weights.sum())
-        return prior + (self.share - self.bias)
+        return prior + self.share
 
     def _mixed(self, scores: Any, lines: Any, prior: Any) -> list[float]:
         """Logarithm of the mixture; what the heads cannot express comes last, not never."""
         model = np.where(np.isfinite(scores), scores, _BEYOND) + _LINE_WEIGHT * np.log(lines)
-        mixed = np.logaddexp(model + math.log1p(-_PRIOR), prior + math.log(_PRIOR))
-        return (self.bias + mixed).tolist()
+        model += self.bias + math.log1p(-_PRIOR)
+        return np.logaddexp(model, prior + math.log(_PRIOR)).tolist()
 
 
 def merged(
-    streams: Sequence[ModelStream], unread: Iterable[tuple[Suspect, Callable[[], ModelStream]]] = (), best: float = 1.0
+    streams: Sequence[ModelStream], unread: Iterable[tuple[float, Callable[[], ModelStream]]] = ()
 ) -> Iterator[Candidate]:  # fmt: skip
     """All streams in one order, likeliest first, made in a thread ahead of who asks.
 
     A stream is not begun before its best possible candidate is due: to begin one costs about as much as to validate fifty.
-    unread: further units, the most suspect first, and what reads them; each is read when an edit of it may be due, which is
-    _UNREAD nats below what its suspicion allows. best: as for `bias_of`.
+    unread: (bias, what reads it) of further units, the most suspect first; each is read when an edit of it may be due, which is
+    _UNREAD nats below its bias.
     """
-    return ahead(_merged(streams, iter(unread), best), _AHEAD)
+    return ahead(_merged(streams, iter(unread)), _AHEAD)
 
 
 def _merged(
-    streams: Sequence[ModelStream], unread: Iterator[tuple[Suspect, Callable[[], ModelStream]]], best: float
+    streams: Sequence[ModelStream], unread: Iterator[tuple[float, Callable[[], ModelStream]]]
 ) -> Iterator[Candidate]:  # fmt: skip
     numbers = itertools.count()
     heap: list[tuple[float, int, Candidate | None, Iterator[Candidate]]] = [
@@ -296,8 +296,8 @@ def _merged(
     following = next(unread, None)
     while heap or following is not None:
         if following is not None:
-            suspect, read = following
-            if not heap or bias_of(suspect, best) + _UNREAD >= -heap[0][0]:
+            bias, read = following
+            if not heap or bias + _UNREAD >= -heap[0][0]:
                 stream = read()
                 heapq.heappush(heap, (-stream.bound, next(numbers), None, iter(stream)))
                 following = next(unread, None)

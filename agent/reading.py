@@ -15,7 +15,7 @@ from agent.budget import Budget
 from agent.errors import CheckpointError
 from agent.events import Event, Interval, Note, RecursionStep, Suspect
 from agent.first_run import test_literals
-from agent.propose import Candidate, ModelStream, by_tier, merged, shares, suggested
+from agent.propose import Candidate, ModelStream, bias_of, by_tier, merged, shares, suggested
 from tools.source.edits import Edit
 from tools.verdicts import SuiteRun
 from trm.data.functions import names_in_reach, reach_of
@@ -108,7 +108,6 @@ class Reader:
         self.provisional = False
         predictor = self.predictor
         best = found[0].prior
-
         readable = [s for s in found if s.unit.end - s.unit.start <= LONGEST_UNIT]
         share = dict(zip(map(id, found), shares(found, best), strict=True))
 
@@ -131,11 +130,13 @@ class Reader:
             plural = "" if len(streams) == 1 else "s"
             yield Note(f"ranking edits of {len(streams)} suspect{plural}", at=self.budget.at)
         later = readable[READ_UNITS:MOST_READ]
-        unread = ((s, functools.partial(stream_of, s)) for s in later)
+        unread = [
+            (bias_of(suspect, best), functools.partial(stream_of, suspect)) for suspect in later
+        ]
         read = {id(suspect) for suspect in readable[:MOST_READ]}
         rest = [s for s in found if id(s) not in read]
         everything = itertools.chain(
-            cheap, merged(streams, unread, best), by_tier(rest[:60], "ochiai", self.seed, literals)
+            cheap, merged(streams, unread), by_tier(rest[:60], "ochiai", self.seed, literals)
         )
         return (c for c in everything if (c.path, c.edit) not in self._tried)
 

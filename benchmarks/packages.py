@@ -11,11 +11,12 @@ the faults are those that somebody repaired (`data mine` finds the fixes), the n
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+
+import git
 
 from agent.evalsets import sound
 from agent.mutate import Project, Task, project_of
@@ -26,9 +27,8 @@ from trm.data.fixes import read
 
 def repaired(project: Project, fixes: Path, trees: Path) -> Iterator[PackageProblem]:
     """Problems of the project's fixes of a single function in commits that touch tests, the newest first."""
-    history = ["git", "-C", str(project.root), "log", "--format=%H"]
-    commits = subprocess.run(history, capture_output=True, text=True, check=True).stdout.split()
-    age = {commit: number for number, commit in enumerate(commits)}
+    repository = git.Repo(project.root)
+    age = {commit.hexsha: number for number, commit in enumerate(repository.iter_commits())}
     chosen = [
         fix
         for fix in read(fixes)
@@ -39,7 +39,7 @@ def repaired(project: Project, fixes: Path, trees: Path) -> Iterator[PackageProb
     ]
     for fix in sorted(chosen, key=lambda fix: age[fix.commit]):
         try:
-            problem = fix_problem(fix, project.root / ".git", trees, project.python)
+            problem = fix_problem(fix, repository, trees, project.python)
         except RunnerError as error:
             print(f"{fix.origin} {fix.commit[:8]}: {error}", file=sys.stderr)
             continue

@@ -44,7 +44,7 @@ class Dispatcher:
         self.settings, self.setup_seconds = {**settings, "chain": CHAIN}, setup_seconds
         self.hello: dict[str, Any] = {}
         self.session: dict[str, Any] = {}
-        self.ids: set[str] = set()
+        self.order: dict[str, int] = {}  # test id -> its place in the suite
         self._link: Link | None = None
         self._numbers = itertools.count(1)
         self._running: dict[int, tuple[Task, _Drive]] = {}
@@ -76,7 +76,7 @@ class Dispatcher:
         except BaseException:
             link.close()
             raise
-        self.ids = {item[0] for item in self.session["items"] or []}
+        self.order = {item[0]: n for n, item in enumerate(self.session["items"] or [])}
         self._link = link
         return link
 
@@ -138,7 +138,7 @@ class Dispatcher:
             return
         if session.get("items") is None or session.get("errors"):
             task.reason = "the suite did not collect"
-        elif any(test not in self.ids for test in task.tests):
+        elif any(test not in self.order for test in task.tests):
             task.reason = "not collected before"
         elif session.get("threads"):
             task.reason = "threads run after collection"
@@ -165,10 +165,7 @@ class Dispatcher:
         if self.session.get("configfile"):
             kept += ["-c", self.session["configfile"]]
         # In the order of the suite: what is imported first may decide which of two packages of one name is found.
-        first = {
-            name: n for n, (name, *_) in reversed(list(enumerate(self.session["items"] or [])))
-        }
-        tests = sorted(tests, key=lambda test: first.get(test, -1))
+        tests = sorted(tests, key=lambda test: self.order.get(test, -1))
         names = [test.split("::")[0] if whole_files else test for test in tests]
         return kept + list(dict.fromkeys(os.path.join(rootdir, name) for name in names))
 

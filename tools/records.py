@@ -113,11 +113,8 @@ class Records:
         cpu, wall = bounds.cpu_floor, bounds.wall_floor
         if own is not None and own.outcome not in CUT:
             cpu, wall = max(cpu, bounds.factor * own.seconds), max(wall, bounds.factor * own.wall)
-        if test in self._took:
-            cpu, wall = (
-                max(cpu, _PEERS * self._took[test][0]),
-                max(wall, _PEERS * self._took[test][1]),
-            )
+        took_cpu, took_wall = self._took.get(test or "", (0.0, 0.0))
+        cpu, wall = max(cpu, _PEERS * took_cpu), max(wall, _PEERS * took_wall)
         if own is None or own.outcome is not Outcome.PASSED:
             near, passed = self._passed(test)
             if own is not None and own.outcome not in CUT:

@@ -30,8 +30,9 @@ def _decayed(params: Any) -> Any:
     )
 
 
-# Kernels of the heads; all else there, and every table of embeddings, is Adam's under Muon too.
-_TABLES = frozenset({"embed", "relation", "position", "length", "start", "length_none", "halt"})
+_TABLES = frozenset(
+    {"embed", "relation", "position", "length"}
+)  # of two axes or more, and no kernels
 _RMS = 0.2  # of an update of Muon, as Adam's usually have
 
 

@@ -104,8 +104,8 @@ def keep_memory() -> None:
 def _parameters_of(weights: Path, config: ModelConfig, vocab: Vocab) -> Any:
     """The parameters in the folder, which must be of this shape and of this vocabulary."""
     params, theirs, _ = load_weights(weights)
-    # another number of supervision steps is the same net, applied more or less often
-    if replace(theirs.model, steps=config.steps) != config:
+    # another recursion is the same net, applied more or less often
+    if replace(theirs.model, n=config.n, T=config.T, steps=config.steps) != config:
         raise CheckpointError(f"{weights} has another model than --config and --set")
     if not load_vocab(weights, theirs).same(vocab):
         raise CheckpointError(f"{weights} has another vocabulary than the corpus")

@@ -47,9 +47,7 @@ def test_that_never_passes():
 """
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("project")
+def project(folder):
     (folder / "src" / "boxes").mkdir(parents=True)
     (folder / "src" / "boxes" / "__init__.py").write_text("")
     (folder / "src" / "boxes" / "box.py").write_text(BOX)
@@ -59,6 +57,11 @@ def root(tmp_path_factory):
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
         subprocess.run([*run, *command], cwd=folder, check=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return project(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +91,17 @@ def test_the_problems_are_sound(file):
     assert list(check(load("packages", file))) == []
 
 
-def test_what_only_passes_where_the_project_is_does_not_judge(root, made):
+def test_what_only_passes_where_the_project_is_does_not_judge(tmp_path):
+    root = project(tmp_path)
+    (made,) = problems(Project(root, "me/boxes", "MIT", sys.executable), 1, seed=1)
     (root / "test_place.py").write_text(
         f"import os\nfrom boxes.box import total\n\n\ndef test_place():\n    assert os.getcwd() == {str(root)!r}\n"
     )
     subprocess.run(["git", "add", "."], cwd=root, check=True)
-    asked = dataclasses.replace(made[0], judging=(*made[0].judging, "test_place.py::test_place"))
+    asked = dataclasses.replace(made, judging=(*made.judging, "test_place.py::test_place"))
     kept = sound(asked)
-    assert kept is not None and kept.judging == made[0].judging
-    assert kept.left_out == (*made[0].left_out, "test_place.py::test_place")
+    assert kept is not None and kept.judging == made.judging
+    assert kept.left_out == (*made.left_out, "test_place.py::test_place")
     assert sound(dataclasses.replace(asked, judging=("test_place.py::test_place",))) is None
 
 

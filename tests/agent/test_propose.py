@@ -211,7 +211,7 @@ def test_a_unit_is_not_read_before_an_edit_of_it_may_be_next(streams, told, foun
         return streams[1]()
 
     best = found[0].prior
-    rows = merged([streams[0]()], [(found[1], second)], best)
+    rows = merged([streams[0]()], [(bias_of(found[1], best), second)])
     scores = []
     while not read:
         scores.append(next(rows).score)
