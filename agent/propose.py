@@ -23,9 +23,10 @@ from agent.suggest import Suggestion
 from tools.source.edits import Edit, EditError, apply_edit, parses
 from tools.source.operators import Scope, canonical, enumerate_edits
 from trm.ahead import ahead
-from trm.config import MAX_CONTENT
+from trm.config import MAX_CONTENT, MAX_SPAN
 
 if TYPE_CHECKING:
+    from trm.encode import Target
     from trm.predict import Analysis, Predictor
 
 TIERS = (1, 2, 3, 4)
@@ -39,7 +40,15 @@ _PRIOR = 0.3
 _TIER_SHARES = {1: 0.5, 2: 0.35, 3: 0.12, 4: 0.03}
 _BEYOND = -60.0  # nats, for edits longer than the heads reach
 _BATCH = 96  # candidates scored at a time
-_DEPTHS = (1, 2, 4, MAX_CONTENT + 1)  # content slots after which a score is looked at again
+_SPANS = 60  # whose first slot is decoded at a time
+_READ = 1500  # candidates of these spans, about
+_DEPTHS: tuple[int, ...] = (
+    1,
+    2,
+    4,
+    MAX_CONTENT + 1,
+)  # content slots after which a score is looked at again
+_DEEPER: dict[int, int] = dict(pairwise(_DEPTHS))
 _COMPLETE = 0
 _NOTHING: tuple[float, list[Any]] = (-math.inf, [])  # that is still to come from the model
 _UNREAD = -4.0  # nats: the best edit of a unit that nobody has read yet
@@ -206,29 +215,43 @@ class ModelStream:
         for key, operator, tier in self.unit.enumerated(TIERS):
             keys.append(key)
             origin.append((operator, tier))
-        lines = np.array([self.unit.suspicion(key[0]) for key in keys])
+        suspicion = np.array([self.unit.suspicion(at) for at in range(len(self.unit.texts) + 1)])
+        lines = suspicion[[key[0] for key in keys]]
         prior = self._prior(lines, np.array([tier for _, tier in origin]))
-        targets = self.predictor.targets(self.analysis, keys)
+        unread = self._places(keys, lines, prior)
+        targets: dict[int, Target | None] = {}
 
-        def scored(indices: Sequence[int], depth: int) -> Iterator[tuple[float, int, int]]:
-            """Entries of the heap: -score, the slots it counts (or _COMPLETE), index."""
+        def score(indices: Sequence[int], depths: Sequence[int]) -> None:
+            """Put them on the heap: -score, the slots it counts (or _COMPLETE), index."""
             some = [targets[i] for i in indices]
-            found = self.predictor.score_targets(self.analysis, some, depth)
-            mixed = self._mixed(found, lines[indices], prior[indices])
-            least = prior[indices] + math.log(_PRIOR)  # what the prior alone gives
-            for index, target, score, alone in zip(indices, some, mixed, least, strict=True):
+            found = self.predictor.score_targets(self.analysis, some, depths)
+            mixed = self._mixed(found, lines[indices], prior[indices]).tolist()
+            alone = (prior[indices] + math.log(_PRIOR)).tolist()  # what the prior alone gives
+            for index, target, depth, value, least in zip(indices, some, depths, mixed, alone, strict=True):  # fmt: skip
                 whole = target is None or len(target.piece) <= depth
-                done = whole or score - alone < _SETTLED
-                yield -score, _COMPLETE if done else depth, index
+                done = whole or value - least < _SETTLED
+                heapq.heappush(heap, (-value, _COMPLETE if done else depth, index))
+
+        def read(indices: Sequence[int]) -> None:
+            found = self.predictor.targets(self.analysis, [keys[i] for i in indices])
+            targets.update(zip(indices, found, strict=True))
+            score(indices, [_DEPTHS[0]] * len(indices))
 
         # best first: what is known to be best is refined, slot by slot, until it is complete
-        heap = list(scored(range(len(keys)), 1))
-        heapq.heapify(heap)
+        heap: list[tuple[float, int, int]] = []
         # the model's own edits, after the operators', so that tier 0 is what only the network writes
         rounds = itertools.islice(self.predictor.proposals(self.analysis), MODEL_ROUNDS)
         coming, _ = next(rounds, _NOTHING)
-        while heap or coming > -math.inf:
-            if not heap or self.bias + coming + math.log1p(-_PRIOR) >= -heap[0][0]:
+        while heap or unread or coming > -math.inf:
+            top = -heap[0][0] if heap else -math.inf
+            if unread and unread[-1][0] >= top:
+                some: list[int] = []
+                for _ in range(min(_SPANS, len(unread))):
+                    some += unread.pop()[1]
+                    if len(some) > _READ:
+                        break
+                read(some)
+            elif self.bias + coming + math.log1p(-_PRIOR) >= top:
                 coming, proposals = next(rounds, _NOTHING)
                 first = len(keys)
                 for proposal in proposals:
@@ -237,14 +260,12 @@ class ModelStream:
                         keys.append(key)
                         origin.append(("model", 0))
                 fresh = range(first, len(keys))
-                lines = np.append(lines, [self.unit.suspicion(keys[i][0]) for i in fresh])
+                lines = np.append(lines, suspicion[[keys[i][0] for i in fresh]])
                 prior = np.append(prior, np.full(len(fresh), -np.inf))
-                targets += self.predictor.targets(self.analysis, keys[first:])
-                for entry in scored(fresh, 1):
-                    heapq.heappush(heap, entry)
+                read(fresh)
             elif heap[0][1] == _COMPLETE:
-                score, _, index = heapq.heappop(heap)
-                candidate = self.unit.candidate(keys[index], *origin[index], -score)
+                negative, _, index = heapq.heappop(heap)
+                candidate = self.unit.candidate(keys[index], *origin[index], -negative)
                 if valid(candidate):
                     yield candidate
             else:
@@ -252,9 +273,27 @@ class ModelStream:
                 for entry in best:
                     if entry[1] == _COMPLETE:
                         heapq.heappush(heap, entry)
-                for known, depth in pairwise(_DEPTHS):
-                    for entry in scored([i for _, have, i in best if have == known], depth):
-                        heapq.heappush(heap, entry)
+                deeper = [(index, _DEEPER[have]) for _, have, index in best if have != _COMPLETE]
+                score([index for index, _ in deeper], [depth for _, depth in deeper])
+
+    def _places(
+        self, keys: Sequence[_Key], lines: Any, prior: Any
+    ) -> list[tuple[float, list[int]]]:
+        """(bound, edits) of the spans that `keys` replace, the likeliest last.
+
+        What an edit writes makes it less likely, never more. A function of a large module has ten thousand possible edits, most
+        where the model expects none: these are not scored before their span is due.
+        """
+        spans: dict[tuple[int, int], list[int]] = {}
+        for index, (start, end, _) in enumerate(keys):
+            spans.setdefault((start, end), []).append(index)
+        bounds = np.full(len(keys), -np.inf)
+        for (start, end), edits in spans.items():
+            if end - start <= MAX_SPAN:
+                place = start + 1, end - start
+                bounds[edits] = self.analysis.start[start + 1] + self.analysis.length[place]
+        mixed = self._mixed(bounds, lines, prior)
+        return sorted((float(mixed[edits].max()), edits) for edits in spans.values())
 
     def _prior(self, lines: Any, tiers: Any) -> Any:
         """Log-probabilities of candidates without a model; what only the network writes (tier 0) has none."""
@@ -266,11 +305,11 @@ class ModelStream:
                 prior[of_tier] = math.log(share) + np.log(weights) - np.log(weights.sum())
         return prior + self.share
 
-    def _mixed(self, scores: Any, lines: Any, prior: Any) -> list[float]:
+    def _mixed(self, scores: Any, lines: Any, prior: Any) -> Any:
         """Logarithm of the mixture; what the heads cannot express comes last, not never."""
         model = np.where(np.isfinite(scores), scores, _BEYOND) + _LINE_WEIGHT * np.log(lines)
         model += self.bias + math.log1p(-_PRIOR)
-        return np.logaddexp(model, prior + math.log(_PRIOR)).tolist()
+        return np.logaddexp(model, prior + math.log(_PRIOR))
 
 
 def merged(

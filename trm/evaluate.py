@@ -14,7 +14,14 @@ import numpy as np
 from trm.config import ModelConfig
 from trm.data.pipeline import Shard, plan_batches
 from trm.loss import slot_log_probability, slots_of
-from trm.model import content_logits, halt_logit, length_logits, start_logits, supervision_steps
+from trm.model import (
+    content_logits,
+    decoder_memory,
+    halt_logit,
+    length_logits,
+    start_logits,
+    supervision_steps,
+)
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -29,7 +36,8 @@ def _measure(params, config: ModelConfig, batch) -> list[dict[str, jax.Array]]:
         lengths = jax.nn.log_softmax(length_logits(params, config, y, batch["code"], at), -1)
         length = jnp.take_along_axis(lengths, batch["bug_length"][:, :1, None], -1)[:, 0, 0]
         slots = slots_of(batch)
-        words, copies = content_logits(params, config, y, slots, batch["mask"])
+        memory = decoder_memory(params, config, y, batch["mask"])
+        words, copies = content_logits(params, config, memory, slots)
         content, hit = slot_log_probability(
             words, copies, batch["slot_piece"], batch["slot_text"], batch["text"]
         )

@@ -11,6 +11,7 @@ from trm.model import (
     Batch,
     Slots,
     content_logits,
+    decoder_memory,
     halt_logit,
     length_logits,
     start_logits,
@@ -59,7 +60,8 @@ def step_loss(
     )
     length = jnp.take_along_axis(lengths, batch["bug_length"][..., None], axis=-1)[..., 0]
     slots = slots_of(batch)
-    words, copies = content_logits(params, config, y, slots, batch["mask"])
+    memory = decoder_memory(params, config, y, batch["mask"])
+    words, copies = content_logits(params, config, memory, slots)
     content, hit = slot_log_probability(
         words, copies, batch["slot_piece"], batch["slot_text"], batch["text"]
     )

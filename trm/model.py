@@ -294,15 +294,36 @@ class Slots(NamedTuple):
     previous: jax.Array
 
 
+class Memory(NamedTuple):
+    """What the decoder reads of an example: y (b, l, d), its keys and values (b, heads, l, d / heads), copy keys as y, mask (b, l).
+
+    It does not depend on the slots: whoever asks about one example many times makes it once.
+    """
+
+    y: jax.Array
+    key: jax.Array
+    value: jax.Array
+    copy: jax.Array
+    mask: jax.Array
+
+
+def decoder_memory(params: Params, config: ModelConfig, y: jax.Array, mask: jax.Array) -> Memory:
+    """The memory of answers y (b, l, d) at the positions of mask (b, l)."""
+    p = params["decoder"]
+    key, value = (split_heads(part, config.heads)
+                  for part in dense_parts(y, p["cross_key_value"], 2, config.matmul))  # fmt: skip
+    return Memory(y, key, value, dense(y, p["copy_key"], config.matmul), mask)
+
+
 def content_logits(
-    params: Params, config: ModelConfig, y: jax.Array, slots: Slots, mask: jax.Array
+    params: Params, config: ModelConfig, memory: Memory, slots: Slots
 ) -> tuple[jax.Array, jax.Array]:
     """Vocabulary (b, q, vocab) and copy (b, q, l) logits of every slot: one softmax over both.
 
-    One decoder layer: slots of an edit attend to the slots before them, then to y. With b == 1 for `y` and
+    One decoder layer: slots of an edit attend to the slots before them, then to y. With b == 1 for `memory` and
     many edits in q, all candidates of a unit are scored at once.
     """
-    p, heads = params["decoder"], config.heads
+    p, heads, y = params["decoder"], config.heads, memory.y
     take = lambda index: jnp.take_along_axis(  # noqa: E731
         y, jnp.clip(index, 0, y.shape[1] - 1)[:, :, None], axis=1
     )
@@ -319,19 +340,15 @@ def content_logits(
     q, k, v = (split_heads(part, heads) for part in dense_parts(h, p["qkv"], 3, config.matmul))
     h = rms_norm(h + dense(merge_heads(attend(q, k, v, causal)), p["self_out"], config.matmul))
     query = split_heads(dense(h, p["cross_query"], config.matmul), heads)
-    k, v = (split_heads(part, heads)
-            for part in dense_parts(y, p["cross_key_value"], 2, config.matmul))  # fmt: skip
-    padding = jnp.where(mask, 0.0, _MASKED)[:, None, None, :]
-    h = rms_norm(
-        h + dense(merge_heads(attend(query, k, v, padding)), p["cross_out"], config.matmul)
-    )
+    padding = jnp.where(memory.mask, 0.0, _MASKED)[:, None, None, :]
+    read = attend(query, memory.key, memory.value, padding)
+    h = rms_norm(h + dense(merge_heads(read), p["cross_out"], config.matmul))
     h = rms_norm(h + swiglu(p, h, config.matmul))
     table = params["embed"]["piece"]
     words = dense_table(dense(h, p["vocab"], config.matmul), table, config.matmul) + p["vocab_bias"]
-    keys = dense(y, p["copy_key"], config.matmul)
-    copies = jnp.einsum("bqd,bld->bql", dense(h, p["copy_query"], config.matmul), keys)
+    copies = jnp.einsum("bqd,bld->bql", dense(h, p["copy_query"], config.matmul), memory.copy)
     copies = copies * y.shape[-1] ** -0.5
-    return words, jnp.where(mask[:, None, :], copies, _MASKED)
+    return words, jnp.where(memory.mask[:, None, :], copies, _MASKED)
 
 
 def halt_logit(params: Params, y: jax.Array) -> jax.Array:

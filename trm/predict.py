@@ -23,9 +23,11 @@ from trm.compiled import Compiled
 from trm.config import HALT, MAX_CONTENT, MAX_SPAN, ModelConfig
 from trm.encode import LENGTHS, PIECES, Encoded, Target, padded_length, target_of
 from trm.model import (
+    Memory,
     Slots,
     State,
     content_logits,
+    decoder_memory,
     halt_logit,
     init_params,
     initial_state,
@@ -75,8 +77,7 @@ class Analysis:
     steps: tuple[Step, ...]
     start: np.ndarray  # (positions,) log-probabilities after the last step
     length: np.ndarray  # (positions, MAX_SPAN + 1) log-probabilities
-    y: np.ndarray  # (1, LENGTHS[-1], width)
-    mask: np.ndarray  # (1, LENGTHS[-1])
+    memory: Memory  # of (1, LENGTHS[-1]) positions
     text: np.ndarray  # (LENGTHS[-1],)
 
     @property
@@ -130,9 +131,15 @@ def _step(params, batch, state: State, first: jax.Array, *, config: ModelConfig)
 
 
 @Compiled
-def _decode(params, y, mask, slots: Slots, *, config: ModelConfig):
+def _memory(params, y, mask, *, config: ModelConfig):
+    """What `_decode` reads of y (1, l, width) at the positions of mask (1, l)."""
+    return decoder_memory(params, config, y, mask)
+
+
+@Compiled
+def _decode(params, memory: Memory, slots: Slots, *, config: ModelConfig):
     """Joint log-probabilities over vocabulary (q, vocab) and positions (q, l)."""
-    words, copies = content_logits(params, config, y, slots, mask)
+    words, copies = content_logits(params, config, memory, slots)
     total = jnp.logaddexp(jax.nn.logsumexp(words, -1), jax.nn.logsumexp(copies, -1))[..., None]
     return (words - total)[0], (copies - total)[0]
 
@@ -225,7 +232,8 @@ class Predictor:
             # one length for the decoder, so that it is compiled once
             y = np.zeros((1, LENGTHS[-1], width), np.float32)
             y[:, :length] = state.y
-            analysis = Analysis(encoded, (), start[0, :size], span[0, :size], y, mask, text)
+            memory = _memory(self.params, y, mask, config=self.config)
+            analysis = Analysis(encoded, (), start[0, :size], span[0, :size], memory, text)
             yield analysis, bits[0, :size], float(halt[0])
 
     def _greedy(self, analysis: Analysis) -> Proposal | None:
@@ -241,7 +249,7 @@ class Predictor:
         slots: int = MAX_CONTENT + 1,
     ) -> np.ndarray:
         """`score_targets` of edits given as (start, end, tokens)."""
-        return self.score_targets(analysis, self.targets(analysis, edits), slots)
+        return self.score_targets(analysis, self.targets(analysis, edits), [slots] * len(edits))
 
     def targets(
         self, analysis: Analysis, edits: Sequence[tuple[int, int, tuple[str, ...]]]
@@ -250,23 +258,23 @@ class Predictor:
         return [target_of(self.vocab, analysis.encoded, *edit) for edit in edits]
 
     def score_targets(
-        self, analysis: Analysis, targets: Sequence[Target | None], slots: int = MAX_CONTENT + 1
+        self, analysis: Analysis, targets: Sequence[Target | None], slots: Sequence[int]
     ) -> np.ndarray:
         """(len(targets),) log-probabilities; -inf for None.
 
-        slots: content slots that are counted. With fewer than an edit has, its figure is an upper bound, and cheaper: edits that
-        begin alike share what is computed.
+        slots: how many content slots of each are counted. With fewer than an edit has, its figure is an upper bound, and cheaper:
+        edits that begin alike share what is computed.
         """
         scores = np.full(len(targets), -np.inf)
         # an edit's slots are decoded in one go; edits that differ in what they ask last share them
         asking: dict[tuple, list[tuple[int, Target]]] = {}
-        for index, target in enumerate(targets):
+        for index, (target, depth) in enumerate(zip(targets, slots, strict=True)):
             if target is None:
                 continue
             scores[index] = (
                 analysis.start[target.start] + analysis.length[target.start, target.length]
             )
-            key = target.start, target.length, target.previous[:slots]
+            key = target.start, target.length, target.previous[:depth]
             asking.setdefault(key, []).append((index, target))
         for rows, pairs in self._chunks(asking):
             words, copies = self._decoded(analysis, rows)
@@ -304,7 +312,7 @@ class Predictor:
             table[:4, 0, i] = edit, index, start, length
             previous[0, i, : len(pieces)] = pieces
         slots: Any = (*table[:4], previous)
-        return _decode(self.params, analysis.y, analysis.mask, Slots(*slots), config=self.config)
+        return _decode(self.params, analysis.memory, Slots(*slots), config=self.config)
 
     def propose(
         self,

@@ -233,13 +233,11 @@ def test_the_stream_begins_before_all_is_scored(streams, told, monkeypatch, pred
     monkeypatch.setattr(
         type(predictor),
         "score_targets",
-        lambda self, a, edits, slots: (
-            scored.extend(edits if slots > 1 else ()) or exact(self, a, edits, slots)
-        ),
+        lambda self, a, edits, slots: scored.extend(slots) or exact(self, a, edits, slots),
     )
     first = next(iter(streams[0]()))
     assert key(first) == key(told[0][0])
-    assert len(scored) < len(told[0])
+    assert len(scored) < len(told[0]), "the first slot of what is likely, and more of a few"
 
 
 def candidate(found, index, score, at=0):

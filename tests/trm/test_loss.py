@@ -57,9 +57,8 @@ def heads(config, weights, y):
 
     @jax.jit
     def run(batch):
-        words, copies = model.content_logits(
-            weights, config, y, loss.slots_of(batch), batch["mask"]
-        )
+        memory = model.decoder_memory(weights, config, y, batch["mask"])
+        words, copies = model.content_logits(weights, config, memory, loss.slots_of(batch))
         lengths = model.length_logits(weights, config, y, batch["code"], batch["bug_start"])
         return (
             jax.nn.log_softmax(model.start_logits(weights, config, y, batch)),

@@ -57,7 +57,8 @@ def forward(deep, weights):
         states = model.supervision_steps(weights, deep, batch)
         y = states[-1].y
         everywhere = jnp.broadcast_to(jnp.arange(LENGTH)[None], batch["mask"].shape)
-        words, copies = model.content_logits(weights, deep, y, slots, batch["mask"])
+        memory = model.decoder_memory(weights, deep, y, batch["mask"])
+        words, copies = model.content_logits(weights, deep, memory, slots)
         logits = {
             "start": model.start_logits(weights, deep, y, batch),
             "length": model.length_logits(weights, deep, y, batch["code"], everywhere),
