@@ -40,7 +40,10 @@ class PatchedFiles:
 
 @dataclass(frozen=True)
 class Tests:
-    """failing: what a candidate must turn green, cheapest first; everything: these and all that passed before."""
+    """failing: what a candidate must turn green, cheapest first; everything: these and all that passed before, as the suite runs them.
+
+    Tests leave things behind for those that come after them: what passes everything must do so in the order of the suite.
+    """
 
     __test__ = False
 
@@ -53,8 +56,9 @@ class Tests:
         seconds = {result.nodeid: result.seconds for result in run.results}
         hung = {r.nodeid for r in run.results if r.outcome is Outcome.TIMEOUT}
         first = sorted(failing, key=lambda test: (test in hung, seconds.get(test, 0.0)))
-        passed = [r.nodeid for r in run.results if r.outcome is Outcome.PASSED]
-        return Tests(first, [*first, *(test for test in passed if test not in set(first))])
+        kept = {r.nodeid for r in run.results if r.outcome is Outcome.PASSED}.union(first)
+        ran = [r.nodeid for r in run.results if r.nodeid in kept]
+        return Tests(first, [*(test for test in first if test not in seconds), *ran])
 
 
 @dataclass(frozen=True)

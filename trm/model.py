@@ -295,7 +295,7 @@ class Slots(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What the decoder reads of an example: y (b, l, d), its keys and values (b, heads, l, d / heads), copy keys as y, mask (b, l).
+    """What the decoder reads of y (b, l, d): keys and values (b, heads, l, d / heads), copy keys like y, and the mask (b, l).
 
     It does not depend on the slots: whoever asks about one example many times makes it once.
     """
