@@ -25,7 +25,14 @@ from tools.workspace import WorkspaceError, find_workspace
 from trm.data.build import held_out, in_processes
 from trm.data.corrupt import WEIGHTS, Broken, break_function
 from trm.data.decontaminate import Blocklist
-from trm.data.functions import MAX_LEAVES, MIN_LEAVES, names_in_reach, reach_of, unit_text
+from trm.data.functions import (
+    MAX_LEAVES,
+    MIN_LEAVES,
+    Surroundings,
+    names_in_reach,
+    reach_of,
+    unit_text,
+)
 from trm.data.mutants import Mutant, write
 from trm.data.sources import is_excluded, is_excluded_text, is_test_path, load_sources
 from trm.encode import Execution, FailureText
@@ -158,13 +165,14 @@ class Tally:
 
 @dataclass(frozen=True)
 class Target:
-    """A unit that tests cover: its file, its place there, its text alone, names in reach, its tests."""
+    """A unit that tests cover: its file, its place there, its text alone, names for operators and for the reader, its tests."""
 
     path: str
     unit: Unit
     file: Module
     alone: Module
     names: tuple[str, ...]
+    near: tuple[str, ...]
     tests: tuple[str, ...]
 
 
@@ -304,9 +312,9 @@ def _targets(project: Project, run: SuiteRun, usable: set[str]) -> list[Target]:
         module = file.module
         if is_excluded_text(module.source) is not None:
             continue
-        reach = names_in_reach(module)
+        reach, surroundings = names_in_reach(module), Surroundings(module)
         for unit in module.units:
-            target = _target(path, module, unit, reach, covering[path])
+            target = _target(path, module, unit, reach, surroundings, covering[path])
             if target is None:
                 continue
             name = unit.name.rpartition(".")[2]
@@ -317,8 +325,9 @@ def _targets(project: Project, run: SuiteRun, usable: set[str]) -> list[Target]:
 
 
 def _target(
-    path: str, module: Module, unit: Unit, reach: Sequence[str], covering: dict[str, set[int]]
-) -> Target | None:
+    path: str, module: Module, unit: Unit, reach: Sequence[str], surroundings: Surroundings,
+    covering: dict[str, set[int]],
+) -> Target | None:  # fmt: skip
     if unit.kind != "function" or not MIN_LEAVES <= unit.end - unit.start <= MAX_LEAVES:
         return None
     inside = range(unit.first_line, unit.last_line + 1)
@@ -335,7 +344,7 @@ def _target(
         return None
     own = unit.name.rpartition(".")[2]
     names = reach_of(text, [name for name in reach if name != own])
-    return Target(path, unit, module, alone, names, tests)
+    return Target(path, unit, module, alone, names, surroundings.near(unit), tests)
 
 
 def _break(target: Target, per_unit: int, single: bool, rng: random.Random) -> Iterator[Trial]:
@@ -420,7 +429,7 @@ def _record(
     text = locate.failure_text(locate.failure_at(target.path, first, last, run))
     return Mutant(
         project.package, project.licence, f"{target.path}:{target.unit.name}", source, fixes, operators,
-        target.names, _moved(seen, first - 1), text or FailureText(),
+        target.near, _moved(seen, first - 1), text or FailureText(),
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from agent.first_run import test_literals
 from agent.propose import Candidate, ModelStream, bias_of, by_tier, merged, shares, suggested
 from tools.source.edits import Edit
 from tools.verdicts import SuiteRun
-from trm.data.functions import names_in_reach, reach_of
+from trm.data.functions import Surroundings
 
 SHOWN_SUSPECTS = 5
 READ_UNITS = 8  # suspect units that the model reads at first
@@ -160,9 +160,7 @@ class Reader:
         key = (suspect.file.path, unit.name, hash((text_before, *sorted(run.failing))))
         if key not in self._analyses:
             leaves = module.leaves[unit.start : unit.end]
-            text = " ".join(leaf.text for leaf in leaves)
-            own = unit.name.rpartition(".")[2]
-            names = reach_of(text, (n for n in names_in_reach(module) if n != own), 16)
+            names = Surroundings(module).near(unit)
             failure = locate.failure_text(locate.failure_of(suspect, run))
             encoded = encode(
                 predictor.vocab, leaves, names=names,

@@ -40,7 +40,7 @@ class PatchedFiles:
 
 @dataclass(frozen=True)
 class Tests:
-    """failing: what a candidate must turn green, cheapest first; everything: these and all that passed before, as the suite runs them.
+    """failing: what a candidate must turn green, cheapest first; everything: these and what passed before, in the suite's order.
 
     Tests leave things behind for those that come after them: what passes everything must do so in the order of the suite.
     """

@@ -10,6 +10,7 @@ import ast
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ FEATURES = 9
 FEATURE_VALUES = 16
 
 SEGMENTS = ("code", "marker", "test", "actual", "expected", "exception", "names")
-SEGMENT_LIMITS = {"test": 28, "actual": 12, "expected": 12, "exception": 12, "names": 16}
+SEGMENT_LIMITS = {"test": 28, "actual": 12, "expected": 12, "exception": 12, "names": 40}
 VALUE_TYPES = ("NoneType", "bool", "int", "float", "str", "list", "tuple", "dict", "set",
                "function", "module", "type", "object")  # fmt: skip
 
@@ -129,14 +130,17 @@ def encode(
 ) -> Encoded:  # fmt: skip
     """Encode the leaves of a unit. `names` are identifiers in reach, the most useful first."""
     length = 2 + len(leaves)
-    segments: list[tuple[str, Sequence[Leaf | str]]] = []
+    segments: list[tuple[str, Sequence[Any]]] = []
     if failure is not None:
         for name, text in (("test", failure.test), ("actual", failure.actual),
                            ("expected", failure.expected), ("exception", failure.exception)):  # fmt: skip
             if text:
                 segments.append((name, _leaves_of_text(text[:400])[: SEGMENT_LIMITS[name]]))
-    if names:
-        segments.append(("names", names[: SEGMENT_LIMITS["names"]]))
+    # those that the code or the failure shows can be copied from there
+    shown = {leaf.text for part in (leaves, *(part for _, part in segments)) for leaf in part}
+    fresh = [name for name in names if name not in shown]
+    if fresh:
+        segments.append(("names", fresh[: SEGMENT_LIMITS["names"]]))
     length += sum(len(content) for _, content in segments)
     pieces = np.zeros((length, PIECES), np.uint16)
     kind = np.zeros(length, np.uint8)

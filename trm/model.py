@@ -35,6 +35,7 @@ from trm.layers import (
 )
 
 RELATIONS = 7
+_RELATION = 8.0  # of a learned weight: to the scores of attention, which reach 16, Adam's steps alone are too small
 _MASKED = -1e9
 Batch = Mapping[str, jax.Array]
 
@@ -179,7 +180,7 @@ def relation_bias(params: Params, batch: Batch) -> jax.Array:
     masks = jnp.stack(
         [same, use, definition, use.swapaxes(1, 2), definition.swapaxes(1, 2), row, both], 1
     )
-    bias = _weighted(params["net"]["relation"], masks)
+    bias = _weighted(params["net"]["relation"] * _RELATION, masks)
     return bias + jnp.where(batch["mask"], 0.0, _MASKED)[None, :, None, None, :]
 
 

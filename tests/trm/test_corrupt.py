@@ -150,7 +150,7 @@ def test_the_same_seed_makes_the_same_example(vocab, functions):
 
 def test_long_functions_make_no_example(vocab):
     source = "def f(a):\n" + "    a = a + 1\n" * 60
-    function = Function(source, "f", (), "x:y:f", "MIT")
+    function = Function(source, "f", (), (), "x:y:f", "MIT")
     module = Module(source.encode())
     for seed in range(4):
         assert example(vocab, function, module, random.Random(seed), WEIGHTS, longest=128) is None

@@ -98,17 +98,16 @@ def test_features_stay_in_their_table(vocab, failing, failed, passing, ran):
 
 def test_context_follows_the_code_and_is_bounded(vocab, plain):
     failure = FailureText("assert f([1]) == 1 " + "+ 1 " * 90, "0", "1", "AssertionError")
-    names = tuple(f"name_{i}" for i in range(40))
-    encoded = encode(vocab, LEAVES, names=(*names[:3], "rows", *names[3:]), failure=failure)
+    names = tuple(f"name_{i}" for i in range(60))
+    encoded = encode(vocab, LEAVES, names=("rows", "f", *names), failure=failure)
     assert np.array_equal(encoded.pieces[: plain.length], plain.pieces)
     segments = [enc.SEGMENTS[i] for i in encoded.features[plain.length :, enc.SEGMENT]]
     counts = {name: segments.count(name) for name in dict.fromkeys(segments)}
     assert list(counts) == ["test", "actual", "expected", "exception", "names"]
     assert counts["test"] == enc.SEGMENT_LIMITS["test"]
     assert counts["names"] == enc.SEGMENT_LIMITS["names"]
-    at = segments.index("names") + 3 + plain.length
-    assert encoded.texts[encoded.text[at]] == "rows"
-    assert encoded.last_use[at] == max(i for i, text in enumerate(TEXTS, 1) if text == "rows")
+    at = segments.index("names") + plain.length
+    assert encoded.texts[encoded.text[at]] == "name_0", "what the code shows is not told again"
 
 
 def test_a_failure_text_of_any_bytes_is_read(vocab):

@@ -31,7 +31,7 @@ TWICE = "def twice(n):\n    return n + n\n"
 
 
 def _function(source: str, name: str, path: str = "pkg:a.py") -> Function:
-    return Function(source, name, ("twice",), f"{path}:{name}", "MIT")
+    return Function(source, name, ("twice",), ("twice",), f"{path}:{name}", "MIT")
 
 
 @pytest.fixture(scope="module")

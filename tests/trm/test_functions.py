@@ -142,3 +142,43 @@ def test_collecting_leaves_out_and_says_why(tree):
 def test_the_hash_tells_token_borders():
     assert fn.token_hash(["ab", "c"]) != fn.token_hash(["a", "bc"])
     assert fn.token_hash(iter(["ab", "c"])) == fn.token_hash(("ab", "c"))
+
+
+NEAR = """import os
+from tree import Node as Leaf
+
+
+class Walker:
+    def __init__(self, root):
+        self.root = root
+        self.seen = set()
+
+    def walk(self, node):
+        for child in node.children:
+            self.visit(child, depth=os.sep)
+
+    def visit(self, node, depth):
+        return {fault}
+
+
+def alone(x):
+    return x.children, Leaf
+"""
+
+
+def near(fault):
+    module = Module(NEAR.replace("{fault}", fault).encode())
+    unit = next(unit for unit in module.units if unit.name == "Walker.visit")
+    return fn.Surroundings(module).near(unit)
+
+
+def test_what_is_near_a_unit_is_of_its_class_then_of_its_module():
+    names = near("self.seen")
+    assert set(names[:4]) == {"root", "seen", "__init__", "walk"}, "members of the class"
+    assert {"children", "os", "Leaf", "alone", "depth", "Walker"} <= set(names)
+    assert not {"x", "child", "self", "visit", "Node"} & set(names), "locals, and its own name"
+
+
+def test_a_fault_does_not_change_what_is_near():
+    assert near("self.seen") == near("self . children [ os ] + seen") == near("None")
+    assert len(fn.Surroundings(Module(NEAR.encode())).near(Module(NEAR.encode()).units[0], 2)) == 2

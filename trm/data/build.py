@@ -345,8 +345,7 @@ def build_eval(
 
 
 def _function(line: str) -> fn.Function:
-    record = json.loads(line)
-    return fn.Function(**{**record, "names": tuple(record["names"])})
+    return fn.Function.from_json(json.loads(line))
 
 
 def _line(function: fn.Function) -> str:

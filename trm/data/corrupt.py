@@ -16,7 +16,7 @@ from tools.source.leaves import DEDENT, INDENT, Leaf, Module, SourceError
 from tools.source.minimal import minimal
 from tools.source.operators import OPERATORS, Candidate, Scope, sample_edit
 from trm.data.functions import Function
-from trm.encode import Encoded, Execution, Target, encode, target_of
+from trm.encode import SEGMENT_LIMITS, Encoded, Execution, Target, encode, target_of
 from trm.vocab import Vocab
 
 # How much more (or less) often than by the operators' own weights a kind is drawn for training: slips of one token are the
@@ -161,7 +161,7 @@ def example(
 
     multi: share with 2..4 bugs; no_bug: share left whole; executed: share with simulated coverage.
     """
-    shown = shown_names(function.names, rng)
+    shown = shown_names(function.near, rng)
     if rng.random() < no_bug:
         encoded = encode(vocab, module.leaves, names=shown)
         return (encoded, [], ("none",)) if encoded.length <= longest else None
@@ -173,11 +173,9 @@ def example(
     return (*made, broken.operators) if made is not None and made[1] else None
 
 
-def shown_names(names: Sequence[str], rng: random.Random) -> list[str]:
-    """Some of the names in reach, in random order, as many as a reader may be told."""
-    mixed = list(names)
-    rng.shuffle(mixed)
-    return mixed[: rng.choice((0, 4, 8, 16))]
+def shown_names(names: Sequence[str], rng: random.Random) -> Sequence[str]:
+    """The first of the names in reach: none, or up to as many as a reader is told."""
+    return names[: rng.choice((0, 8, 16, SEGMENT_LIMITS["names"]))]
 
 
 def as_text(

@@ -308,7 +308,7 @@ def _example(
     vocab: Vocab, tested: Tested, broken: Broken, results: Sequence[Result], rng: random.Random, longest: int
 ) -> tuple[Encoded, list[Target], tuple[str, ...]] | None:  # fmt: skip
     leaves = broken.module.leaves
-    shown = shown_names(tested.function.names, rng)
+    shown = shown_names(tested.function.near, rng)
     failure, values, frames = failure_of(tested, results, rng)
     execution = replace(
         coverage_of(leaves, results), frames=frames, values=values,
