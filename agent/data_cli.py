@@ -235,7 +235,22 @@ def mutate(
         ),
     ] = 0.0,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of all randomness.")] = 0,
-    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Projects at once.")] = 1,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Projects at once; --address: one a CPU of the cluster."
+        ),
+    ] = 1,
+    engine: Annotated[
+        str, typer.Option(metavar="E", help="Where projects run: local, ray (a Ray cluster).")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A",
+            help="Of a running Ray cluster: HOST:PORT or auto; a PATH must be there on each node.  [default: start Ray here]",
+        ),
+    ] = None,
     vocab: Annotated[
         Path | None,
         typer.Option(
@@ -253,9 +268,14 @@ def mutate(
 ) -> None:
     """Break what tests cover in real projects, run the tests on it, and keep what fix would see of each that fails.
 
-    A URL is cloned into --out. Everything runs confined, as candidates of fix do; the projects stay as they are. Shards to train
-    on are made of all that --out holds.
+    A URL is cloned into --out, or on the node where it runs. Everything runs confined, as candidates of fix do; the projects stay
+    as they are. Shards to train on are made of all that --out holds.
     """
+    if engine not in ("local", "ray"):
+        raise UsageError(f"--engine {engine}: no such engine", "one of: local, ray")
+    if address is not None and engine != "ray":
+        raise UsageError("--address is of a Ray cluster", "give --engine ray too")
+    from agent.cluster import mutate_on_ray
     from agent.mutate import Task, mutate_all
     from trm.checkpoint import VOCAB, shipped
     from trm.data import mutants
@@ -274,7 +294,8 @@ def mutate(
         for task in kept:
             _say(f"{task.package}: kept")
     refused = 0
-    for number, (task, said, bad) in enumerate(mutate_all(tasks, jobs), 1):
+    done = mutate_on_ray(tasks, jobs, address) if engine == "ray" else mutate_all(tasks, jobs)
+    for number, (task, said, bad) in enumerate(done, 1):
         refused += bad
         _say(f"{number}/{len(tasks)} {task.package}: {said}")
     for name, examples, tried in mutants.build_shards(out, Vocab.load(vocab)):

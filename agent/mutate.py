@@ -66,7 +66,7 @@ class Task:
     @property
     def package(self) -> str:
         """Name of the unit of hold-out: owner/name of a URL or of a folder "owner+name", else the folder's name."""
-        if _is_url(self.given):
+        if is_url(self.given):
             parts = self.given.removesuffix("/").removesuffix(".git").replace(":", "/").split("/")
             return "/".join(parts[-2:])
         return Path(os.path.abspath(self.given)).name.replace("+", "/")
@@ -84,10 +84,11 @@ class Task:
 
 def mutate_all(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, str, bool]]:
     """Write the part of every task; yields (task, what came of it in a line, whether that is nothing) as they are done."""
-    yield from in_processes(_mutate, tasks, jobs)
+    yield from in_processes(mutate_one, tasks, jobs)
 
 
-def _mutate(task: Task) -> tuple[Task, str, bool]:
+def mutate_one(task: Task) -> tuple[Task, str, bool]:
+    """Write the part of a task; the task, what came of it in a line, whether that is nothing."""
     tally = Tally()
     try:
         project = project_of(task)
@@ -113,7 +114,7 @@ def project_of(task: Task) -> Project:
     if (reason := is_excluded(Path(task.package))) is not None:
         raise RefusedError(f"kept out of all training ({reason})")
     folder = Path(task.given)
-    if _is_url(task.given):
+    if is_url(task.given):
         folder = task.out / "clones" / task.folder_name
         if not folder.is_dir():
             try:
@@ -134,7 +135,8 @@ def project_of(task: Task) -> Project:
     )  # fmt: skip
 
 
-def _is_url(given: str) -> bool:
+def is_url(given: str) -> bool:
+    """Whether a project is to be cloned from there."""
     return "://" in given or given.startswith("git@")
 
 
@@ -208,8 +210,10 @@ def mutants(
     seconds: wall time of the mutants, 0 for no limit; the first run may take as long. Packages that are held out get one
     fault a mutant. Raises RunnerError where the suite does not run, or not in that time.
     """
-    rng = random.Random(f"{seed} {project.package}")
-    for found in killed(project, tally, rng, per_unit=per_unit, seconds=seconds):
+    breaking = random.Random(f"{seed} {project.package}")
+    # Its own: how far ahead of their results mutants are made depends on time.
+    rng = random.Random(f"{seed} {project.package} kept")
+    for found in killed(project, tally, breaking, per_unit=per_unit, seconds=seconds):
         if _hopeless(found.run) and rng.random() < _HOPELESS:
             continue
         mutant = _seen(project, found.trial, found.run)

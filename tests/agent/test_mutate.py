@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -99,6 +100,15 @@ def test_the_fixes_of_a_mutant_give_the_function_back(found):
     whole = originals()
     for mutant in kept:
         assert repaired(mutant) == whole[mutant.origin]
+
+
+def test_how_fast_they_are_taken_does_not_change_the_mutants(root, found):
+    slowly = []
+    for mutant in mutants(Project(root, "me/boxes", "MIT", sys.executable), Tally(), per_unit=10):
+        slowly.append(mutant)
+        time.sleep(0.1)
+    made = [[(mutant.origin, mutant.source) for mutant in some] for some in (slowly, found[0])]
+    assert made[0] == made[1]
 
 
 def test_what_no_test_runs_is_not_broken(found):
