@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,78 +16,134 @@ from trm.config import ModelConfig
 from trm.data.pipeline import Shard, plan_batches
 from trm.loss import slot_log_probability, slots_of
 from trm.model import (
+    Batch,
+    State,
     content_logits,
     decoder_memory,
     halt_logit,
+    initial_state,
     length_logits,
     start_logits,
-    supervision_steps,
+    supervision_step,  # fmt: skip
 )
 
 
+class Answer(NamedTuple):
+    """What the heads say after a supervision step, as log-probabilities; b examples, l positions, q content slots.
+
+    start (b, l); length (b, MAX_SPAN + 1), of the true start; words (b, q, vocab) and copies (b, q, l), one distribution a slot,
+    given the true slots before; halt (b,), a logit.
+    """
+
+    start: jax.Array
+    length: jax.Array
+    words: jax.Array
+    copies: jax.Array
+    halt: jax.Array
+
+
+Answers = Callable[[dict[str, jax.Array]], Iterable[Answer]]
+_step = jax.jit(supervision_step, static_argnums=1)
+
+
+def states(
+    params: Any, config: ModelConfig, batch: Batch, first: State | None = None
+) -> Iterator[State]:
+    """As `supervision_steps`, from `first` if it is given; a compilation serves every number of steps."""
+    state = initial_state(config, batch["mask"].shape) if first is None else first
+    for _ in range(config.steps):
+        state = _step(params, dataclasses.replace(config, steps=1), batch, state)
+        yield state
+
+
 @functools.partial(jax.jit, static_argnums=1)
-def _measure(params, config: ModelConfig, batch) -> list[dict[str, jax.Array]]:
-    """Per supervision step, arrays (b,): rank of the start, NO_BUG probability, edit log-probability, exactness, halt."""
-    out = []
-    for state in supervision_steps(params, config, batch):
-        y = state.y
-        starts = jax.nn.log_softmax(start_logits(params, config, y, batch), -1)
-        at = batch["bug_start"][:, :1]
-        right = jnp.take_along_axis(starts, at, 1)
-        lengths = jax.nn.log_softmax(length_logits(params, config, y, batch["code"], at), -1)
-        length = jnp.take_along_axis(lengths, batch["bug_length"][:, :1, None], -1)[:, 0, 0]
-        slots = slots_of(batch)
-        memory = decoder_memory(params, config, y, batch["mask"])
-        words, copies = content_logits(params, config, memory, slots)
-        content, hit = slot_log_probability(
-            words, copies, batch["slot_piece"], batch["slot_text"], batch["text"]
-        )
-        real = slots.edit == 0
-        exact = (
-            (lengths[:, 0].argmax(-1) == batch["bug_length"][:, 0])
-            & (hit | ~real).all(-1)
-            & (starts.argmax(-1) == at[:, 0])
-        )
-        out.append(
-            {
-                "rank": (starts > right).sum(-1),
-                "log_probability": right[:, 0] + length + jnp.where(real, content, 0.0).sum(-1),
-                "exact": exact,
-                "halt": jax.nn.sigmoid(halt_logit(params, y)),
-            }
-        )
-    return out
+def answer(params: Any, config: ModelConfig, y: jax.Array, batch: Batch) -> Answer:
+    """What the heads say of y (b, l, d)."""
+    lengths = length_logits(params, config, y, batch["code"], batch["bug_start"][:, :1])[:, 0]
+    memory = decoder_memory(params, config, y, batch["mask"])
+    words, copies = content_logits(params, config, memory, slots_of(batch))
+    starts = start_logits(params, config, y, batch)
+    return normalized(Answer(starts, lengths, words, copies, halt_logit(params, y)))
+
+
+def normalized(said: Answer) -> Answer:
+    """Logits as log-probabilities."""
+    total = jnp.logaddexp(jax.nn.logsumexp(said.words, -1), jax.nn.logsumexp(said.copies, -1))
+    return Answer(
+        jax.nn.log_softmax(said.start, -1),
+        jax.nn.log_softmax(said.length, -1),
+        said.words - total[..., None],
+        said.copies - total[..., None],
+        said.halt,
+    )
+
+
+@jax.jit
+def _judge(said: Answer, batch: Batch) -> dict[str, jax.Array]:
+    """Arrays (b,): rank of the start, log-probability and exactness of the edit, halting probability."""
+    at = batch["bug_start"][:, :1]
+    right = jnp.take_along_axis(said.start, at, 1)
+    length = jnp.take_along_axis(said.length, batch["bug_length"][:, :1], -1)[:, 0]
+    content, hit = slot_log_probability(
+        said.words, said.copies, batch["slot_piece"], batch["slot_text"], batch["text"]
+    )
+    real = batch["slot_edit"] == 0
+    exact = (
+        (said.length.argmax(-1) == batch["bug_length"][:, 0])
+        & (hit | ~real).all(-1)
+        & (said.start.argmax(-1) == at[:, 0])
+    )
+    return {
+        "rank": (said.start > right).sum(-1),
+        "log_probability": right[:, 0] + length + jnp.where(real, content, 0.0).sum(-1),
+        "exact": exact,
+        "halt": jax.nn.sigmoid(said.halt),
+    }
+
+
+def judged(shard: Shard, answers: Answers, slots: int = 4096) -> list[dict[str, np.ndarray]]:
+    """For each answer that `answers` gives of a batch, the columns of `_judge` over the shard of single bugs, in its order."""
+    found: list[dict[str, np.ndarray]] = []
+    for length, rows in plan_batches(shard, slots, 0, leftovers=True):
+        # the last batches are filled up with repetitions: another shape would be compiled anew
+        full = np.resize(rows, max(1, slots // length)).tolist()
+        batch = {k: jnp.asarray(v) for k, v in shard.collate(full, length).items()}
+        for number, said in enumerate(answers(batch)):
+            columns = _judge(said, batch)
+            if number == len(found):
+                found.append({k: np.zeros(len(shard), v.dtype) for k, v in columns.items()})
+            for key, column in columns.items():
+                found[number][key][rows] = np.asarray(column)[: len(rows)]
+    return found
+
+
+def figures(columns: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Figures of the columns of `judged`.
+
+    top1, top5: share of bugs whose start is first, among the first five; exact: share whose greedy edit is the fix;
+    nats: mean -log p of the fix; ece: expected calibration error of the halting head (ten bins); n: examples.
+    """
+    return {
+        "n": float(len(columns["rank"])),
+        "top1": float((columns["rank"] == 0).mean()),
+        "top5": float((columns["rank"] < 5).mean()),
+        "exact": float(columns["exact"].mean()),
+        "nats": float(-columns["log_probability"].mean()),
+        "ece": calibration_error(columns["halt"], columns["exact"]),
+    }
 
 
 def held_out(
     params: Any, config: ModelConfig, folder: Path, slots: int = 4096
 ) -> list[Mapping[str, float]]:
-    """Figures per supervision step over a shard of single bugs.
-
-    top1, top5: share of bugs whose start is first, among the first five; exact: share whose greedy edit is the fix;
-    nats: mean -log p of the fix; ece: expected calibration error of the halting head (ten bins); n: examples.
-    """
-    shard = Shard(folder)
+    """`figures` per supervision step over a shard of single bugs."""
     params = jax.tree.map(jnp.asarray, params)
-    found: list[list[dict[str, np.ndarray]]] = [[] for _ in range(config.steps)]
-    for length, rows in plan_batches(shard, slots, 0, leftovers=True):
-        batch = {k: jnp.asarray(v) for k, v in shard.collate(rows, length).items()}
-        for step, measured in enumerate(_measure(params, config, batch)):
-            found[step].append({k: np.asarray(v) for k, v in measured.items()})
-    figures = []
-    for parts in found:
-        columns = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        figures.append(
-            {
-                "n": float(len(columns["rank"])),
-                "top1": float((columns["rank"] == 0).mean()),
-                "top5": float((columns["rank"] < 5).mean()),
-                "exact": float(columns["exact"].mean()),
-                "nats": float(-columns["log_probability"].mean()),
-                "ece": calibration_error(columns["halt"], columns["exact"]),
-            }
-        )
-    return figures
+
+    def answers(batch: Batch) -> Iterator[Answer]:
+        for state in states(params, config, batch):
+            yield answer(params, config, state.y, batch)
+
+    return [figures(columns) for columns in judged(Shard(folder), answers, slots)]
 
 
 def calibration_error(probability: np.ndarray, right: np.ndarray, bins: int = 10) -> float:

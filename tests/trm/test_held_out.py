@@ -1,25 +1,32 @@
 """Held-out figures are those of the predictor, over every example; calibration error by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trm.data.pipeline import ShardWriter
+from trm.data.pipeline import Shard, ShardWriter
 from trm.encode import target_of
-from trm.evaluate import calibration_error, held_out
+from trm.evaluate import answer, calibration_error, held_out, judged, states
 
 EDITS = [(9, 10, ("<",)), (0, 1, ()), (3, 19, ()), (26, 26, ("b",)), (10, 11, ("zq",))]
 
 
 @pytest.fixture(scope="module")
-def figures(predictor, config, encoded, tmp_path_factory):
-    """Five bugs in batches of four: one is left over."""
+def folder(predictor, encoded, tmp_path_factory):
+    """Five bugs, which make batches of four: one is left over."""
     writer = ShardWriter()
     for edit in EDITS:
         writer.add(encoded[0], [target_of(predictor.vocab, encoded[0], *edit)])
     folder = tmp_path_factory.mktemp("held_out") / "eval-00000"
     writer.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def figures(predictor, config, folder):
     return held_out(predictor.params, config, folder, slots=256)
 
 
@@ -38,6 +45,25 @@ def test_nats_and_ranks_are_the_predictors(figures, predictor, encoded):
         assert row["top1"] == pytest.approx(np.mean([rank == 0 for rank in ranks]))
         assert row["top5"] == pytest.approx(np.mean([rank < 5 for rank in ranks]))
     assert figures[0]["nats"] != pytest.approx(figures[-1]["nats"], abs=1e-3)
+
+
+def test_columns_are_in_the_order_of_the_shard(predictor, config, encoded, folder):
+    def answers(batch):
+        *_, last = states(predictor.params, config, batch)
+        yield answer(predictor.params, config, last.y, batch)
+
+    [columns] = judged(Shard(folder), answers, slots=256)
+    wanted = predictor.score(predictor.analyse(encoded[0]), EDITS)
+    np.testing.assert_allclose(columns["log_probability"], wanted, atol=2e-2)
+
+
+def test_states_go_on_from_a_state(predictor, config, folder):
+    batch = Shard(folder).collate([0], 64)
+    two = replace(config, steps=2)
+    first, second = states(predictor.params, two, batch)
+    [again] = states(predictor.params, replace(config, steps=1), batch, first)
+    np.testing.assert_array_equal(again.y, second.y)
+    assert not np.array_equal(first.y, second.y)
 
 
 def test_calibration_error_by_hand():
