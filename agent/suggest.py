@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from agent.locate import SourceFile, Sources
 from tools.source.edits import Edit
-from tools.source.leaves import NEWLINE, Leaf
+from tools.source.leaves import DEDENT, INDENT, NEWLINE, Leaf
 from tools.verdicts import CollectionError, Failure, SuiteRun
 from trm.data.functions import names_in_reach
 
@@ -90,6 +90,10 @@ def _of_failure(failure: Failure, file: SourceFile, line: int) -> Iterator[Sugge
             failure.suggestions_data.get("attributes") or failure.suggestions_data.get("dir") or ()
         )
         yield from _renamed(file, line, str(name), [str(a) for a in known], "AttributeError")
+        if failure.message.startswith("'NoneType'"):
+            yield from _guarded(file, line, str(name))
+        elif len(quoted) == 2:
+            yield from _stored(file, *quoted)
     elif failure.exception in ("ImportError", "ModuleNotFoundError"):
         known = failure.suggestions_data.get("names") or ()
         yield from _renamed(
@@ -108,6 +112,48 @@ def _renamed(
         if leaf.kind == "identifier" and leaf.text == name:
             for other in close:
                 yield Suggestion(Edit(index, index + 1, (other,), file.path), why)
+
+
+def _guarded(file: SourceFile, line: int, name: str) -> Iterator[Suggestion]:
+    """The statement only where what was None is not: `if a.b is not None:` around `return a.b.name`."""
+    leaves, nodes = file.module.leaves, file.module.nodes
+    for at, leaf in _leaves_at(file, line):
+        if leaf.text != name or leaves[at - 1].text != ".":
+            continue
+        around = [node for node in nodes if node.start < at < node.end]
+        objects = [n for n in around if n.kind == "attribute" and n.end == at + 1]
+        # the smallest one: with its line's end, and no block inside
+        whole = [n for n in around if n.parent >= 0 and nodes[n.parent].kind == "block"]
+        if not objects or not whole:
+            continue
+        none = tuple(leaf.text for leaf in leaves[objects[-1].start : at - 1])
+        start, end = whole[-1].start, whole[-1].end
+        inside = tuple(leaf.text for leaf in leaves[start:end])
+        if leaves[end].text != NEWLINE or any(leaf.is_layout for leaf in leaves[start:end]):
+            continue
+        tokens = ("if", *none, "is not", "None", ":", NEWLINE, INDENT, *inside, NEWLINE, DEDENT)
+        yield Suggestion(Edit(start, end + 1, tokens, file.path), "guard against None")
+
+
+def _stored(file: SourceFile, of_class: str, name: str) -> Iterator[Suggestion]:
+    """A parameter that a method of the class forgot to keep: `self._name = name` as its first statement."""
+    leaves = file.module.leaves
+    for unit in file.module.units:
+        if unit.name.split(".")[:-1] != [of_class]:
+            continue
+        begin = next((i for i in range(unit.start, unit.end) if leaves[i].text == INDENT), None)
+        if begin is None:
+            continue
+        parameters = {
+            leaf.text
+            for leaf in leaves[unit.start : begin]
+            if leaf.kind == "identifier" and leaf.parent.endswith(("parameter", "parameters"))
+        }
+        if leaves[begin + 1].kind == "string" and leaves[begin + 2].text == NEWLINE:
+            begin += 2
+        for parameter in sorted(parameters & {name, name.lstrip("_")}):
+            tokens = ("self", ".", name, "=", parameter, NEWLINE)
+            yield Suggestion(Edit(begin + 1, begin + 1, tokens, file.path), "missing attribute")
 
 
 def _local_names(file: SourceFile, line: int) -> list[str]:

@@ -161,3 +161,49 @@ def test_repeats_are_told_once(sources):
     one = failure("NameError", "name 'sqared' is not defined", 10)
     found = results(sources, failures=[one, one])
     assert len(found) == len(set(found)) == len(results(sources, failures=[one]))
+
+
+BOX = """class Box:
+    def __init__(self, lid, size):
+        self.lid = lid
+
+    @property
+    def width(self):
+        return self._size
+
+    @width.setter
+    def width(self, size: int = 3):
+        '''Of both.'''
+        print(size)
+
+    def colour(self):
+        if self:
+            return self.lid.paint.shade(1)
+        return None
+"""
+
+
+@pytest.fixture
+def box(tmp_path):
+    (tmp_path / "calc.py").write_text(BOX)
+    return Sources(tmp_path)
+
+
+def test_what_was_none_is_asked_for_first(box):
+    said = failure("AttributeError", "'NoneType' object has no attribute 'shade'", 16)
+    fixed = BOX.replace(
+        "            return self.lid.paint.shade(1)\n",
+        "            if self.lid.paint is not None:\n                return self.lid.paint.shade(1)\n",
+    )
+    assert results(box, failures=[said]) == [fixed]
+    elsewhere = failure("AttributeError", "'NoneType' object has no attribute 'shade'", 15)
+    assert results(box, failures=[elsewhere]) == []
+
+
+def test_a_parameter_that_was_not_kept_is_kept(box):
+    said = failure("AttributeError", "'Box' object has no attribute '_size'", 7)
+    kept = "        self._size = size\n"
+    assert results(box, failures=[said]) == [
+        BOX.replace("        self.lid = lid\n", kept + "        self.lid = lid\n"),
+        BOX.replace("        print(size)\n", kept + "        print(size)\n"),
+    ]
