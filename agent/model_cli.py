@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import functools
 import json
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,29 +31,67 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def train(
-    data: Annotated[
-        list[Path],
-        typer.Option("--data", metavar="D", help="Folder of a built corpus; repeatable, mixed."),
-    ],
     out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder for states and weights.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option("--data", metavar="D", help="Folder of a built corpus; repeatable, mixed."),
+    ] = None,
     config: Annotated[
-        str, typer.Option("--config", metavar="F", help="A preset's name or a JSON file.")
-    ] = "shipped",
+        str | None,
+        typer.Option(
+            "--config",
+            metavar="F",
+            help="A preset's name or a JSON file.  [default: shipped; rl with --rl]",
+        ),
+    ] = None,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="K=V", help="Override one key; repeatable.")
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option("--from", metavar="W", help="Start from these weights: a folder, or shipped."),
+        typer.Option(
+            "--from",
+            metavar="W",
+            help="Start from these weights: a folder, or shipped, which --rl does anyway.",
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the newest state in --out.")] = True,
     steps: Annotated[int | None, typer.Option(metavar="N", help="Stop at this step.")] = None,
     seconds: Annotated[
         float | None, typer.Option(metavar="S", help="Stop after that long.")
     ] = None,
+    rl: Annotated[
+        bool,
+        typer.Option("--rl", help="Learn from executed edits of --projects in place of a corpus."),
+    ] = False,
+    projects: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH[=P]",
+            help="With --rl: a project with a suite that passes, and its interpreter; repeatable.",
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            metavar="O", help="With --rl: tpo, ppo, or none, the control.  [default: tpo]"
+        ),
+    ] = None,
+    executions: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="With --rl: edits to execute.  [default: 4000]"),
+    ] = None,
 ) -> None:
-    """Train the model on a built corpus. Ctrl-C saves and stops."""
-    for folder in data:
+    """Train the model on a built corpus, or by reinforcement from tests. Ctrl-C saves and stops."""
+    if not rl and (projects or objective or executions):
+        raise UsageError("--projects, --objective and --executions need --rl", "add --rl")
+    if rl and (data or not projects):
+        raise UsageError(
+            "--rl takes --projects and no --data", "for example --projects path/to/owner+name"
+        )
+    if not rl and not data:
+        raise UsageError("--data is missing", "trm-agent data build makes a corpus")
+    for folder in data or ():
         if not folder.is_dir():
             raise UsageError(
                 f"--data {folder}: no such folder", "trm-agent data build makes a corpus"
@@ -59,7 +101,10 @@ def train(
         changes["train.steps"] = str(steps)
     if seconds is not None:
         changes["train.seconds"] = str(seconds)
-    settings = _config(config, changes)
+    if objective is not None:
+        changes["rl.objective"] = objective
+    if executions is not None:
+        changes["rl.executions"] = str(executions)
     try:
         import optax  # noqa: F401 - only to name what is missing
         import orbax.checkpoint  # noqa: F401
@@ -69,30 +114,78 @@ def train(
         ) from None
     from trm.checkpoint import CheckpointError as Unfit
     from trm.checkpoint import shipped
-    from trm.train import train as training
 
     weights = None if start is None else shipped() if start == "shipped" else Path(start)
-    steps_done = training(settings, data, out, resume=resume, start=weights)
     try:
-        for progress in steps_done:
-            metrics = " ".join(f"{key} {value:.4f}" for key, value in progress.metrics.items())
-            saved = " saved" if progress.saved else ""
-            print(
-                f"step {progress.step} {progress.seconds:.0f} s "
-                f"{progress.slots_per_second:.0f} positions/s {metrics}{saved}",
-                file=sys.stderr,
-                flush=True,
+        if rl:
+            lines = _reinforced(config, changes, weights or shipped(), projects or [], out, resume)
+        else:
+            lines = _trained(
+                _config(config or "shipped", changes), data or [], out, resume, weights
             )
+        with contextlib.closing(lines):
+            for line in lines:
+                print(line, file=sys.stderr, flush=True)
     except Unfit as error:
         hint = "--from, --config, --set and --data must fit; to start anew give another --out"
         raise CheckpointError(str(error), hint) from None
+    print(out)
+
+
+def _trained(
+    settings: Any, data: list[Path], out: Path, resume: bool, start: Path | None
+) -> Generator[str, None, None]:
+    """Train on a corpus; a line a report."""
+    from trm.train import train as training
+
+    try:
+        with contextlib.closing(training(settings, data, out, resume=resume, start=start)) as steps:
+            for progress in steps:
+                yield (
+                    f"step {progress.step} {progress.seconds:.0f} s "
+                    f"{progress.slots_per_second:.0f} positions/s {_told(progress)}"
+                )
     except FileNotFoundError as error:
         raise UsageError(f"--data: {error}", "trm-agent data build makes a corpus") from None
-    finally:
-        close = getattr(steps_done, "close", None)
-        if close:
-            close()
-    print(out)
+
+
+def _reinforced(
+    config: str | None, changes: dict[str, str], start: Path, projects: list[str], out: Path, resume: bool
+) -> Generator[str, None, None]:  # fmt: skip
+    """Reinforce weights, whose net is taken, on projects; a line an update."""
+    from agent.mutate import RefusedError, Task, project_of
+    from agent.rollouts import Rollouts
+    from tools.interpreter import WorkspaceError
+    from trm.checkpoint import load_weights
+    from trm.rl import reinforce
+
+    settings = _config(config or "rl", changes, load_weights(start)[1].model)
+    found = []
+    for given in dict.fromkeys(projects):
+        path, _, python = given.partition("=")
+        if not Path(path).is_dir():
+            raise UsageError(f"--projects {path}: no such folder", "clone it first")
+        try:
+            found.append(project_of(Task(path, out, python or None, (), 0, 0.0, 0)))
+        except (RefusedError, WorkspaceError) as error:
+            hint = getattr(error, "hint", "") or "name other projects"
+            raise UsageError(f"--projects {path}: {error}", hint) from None
+    say = functools.partial(print, file=sys.stderr, flush=True)
+    try:
+        rollouts = Rollouts(found, settings.rl.edits, settings.train.seed, say)
+        with contextlib.closing(reinforce(settings, rollouts, start, out, resume=resume)) as steps:
+            for progress in steps:
+                yield (
+                    f"step {progress.number} {progress.seconds:.0f} s "
+                    f"{progress.executions} executions {_told(progress)}"
+                )
+    except RefusedError as error:
+        raise UsageError(f"--projects: {error}", "name other projects") from None
+
+
+def _told(progress: Any) -> str:
+    metrics = " ".join(f"{key} {value:.4f}" for key, value in progress.metrics.items())
+    return metrics + (" saved" if progress.saved else "")
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -102,7 +195,8 @@ def _assignment(text: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _config(name: str, changes: dict[str, str]) -> Any:
+def _config(name: str, changes: dict[str, str], model: Any = None) -> Any:
+    """The configuration that is named, with the net `model` if one is given, and the changes."""
     from trm.config import PRESETS, Config
 
     try:
@@ -114,6 +208,8 @@ def _config(name: str, changes: dict[str, str]) -> Any:
             raise UsageError(
                 f"--config {name}: no such preset or file", f"presets: {', '.join(PRESETS)}"
             )
+        if model is not None:
+            config = dataclasses.replace(config, model=model)
         return config.override(changes)
     except (ValueError, TypeError) as error:
         raise UsageError(f"configuration: {error}", "keys are those of trm/config.py") from None

@@ -9,7 +9,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -190,12 +190,16 @@ class Trial:
 
 @dataclass(frozen=True)
 class Killed:
-    """A trial that tests tell from the original: what they saw of it. targets, whole: of the project as it is."""
+    """A trial that tests tell from the original: what they saw of it. targets, whole: of the project as it is.
+
+    runner: still at work, so that edits of the trial can be run before the next one is asked for.
+    """
 
     trial: Trial
     run: SuiteRun
     targets: Sequence[Target]
     whole: SuiteRun
+    runner: Runner
 
 
 class _OutOfTime(Exception):
@@ -228,9 +232,13 @@ def mutants(
 
 
 def killed(
-    project: Project, tally: Tally, rng: random.Random, *, per_unit: int, seconds: float = 0.0, every_test: bool = False
-) -> Iterator[Killed]:  # fmt: skip
-    """Mutants on which some test fails. every_test: run all that cover a mutant, not a few of them; one fault each then."""
+    project: Project, tally: Tally, rng: random.Random, *, per_unit: int, seconds: float = 0.0, every_test: bool = False,
+    single: bool = False, numbers: Sequence[int] = _TESTS,
+) -> Generator[Killed, None, None]:  # fmt: skip
+    """Mutants on which some test fails. every_test: run all that cover a mutant, not a few of them; one fault each then.
+
+    single: one fault each in any case. numbers: of tests that run on a mutant, one of which is drawn for each.
+    """
     limits = Limits(baseline_seconds=1.0)  # a test that is slower is of no use here
     arguments = (*project.pytest_args, *_ignored(project, rng))
     with Runner(project.root, project.python, arguments, limits) as runner:
@@ -243,14 +251,14 @@ def killed(
         tally.units = len(targets)
         began = time.monotonic()
         bound = min(_MOST, max(_LEAST, 10 * max((cpu[test] for test in usable), default=0.0)))
-        single = every_test or held_out(project.package)
+        single = single or every_test or held_out(project.package)
 
         def trials() -> Iterator[tuple[Trial, dict[str, bytes], list[str]]]:
             for target in targets:
                 for trial in _break(target, per_unit, single, rng):
                     if seconds and time.monotonic() - began > seconds:
                         return
-                    number = _EVERY if every_test else rng.choice(_TESTS)
+                    number = _EVERY if every_test else rng.choice(numbers)
                     some = set(rng.sample(target.tests, min(len(target.tests), number)))
                     chosen = [test for test in target.tests if test in some]
                     yield trial, {target.path: trial.data}, chosen
@@ -262,7 +270,7 @@ def killed(
                 continue
             tally.tried += 1
             if ran.failing:
-                yield Killed(trial, ran, targets, run)
+                yield Killed(trial, ran, targets, run, runner)
 
 
 def _ignored(project: Project, rng: random.Random) -> list[str]:

@@ -8,7 +8,7 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent import decide, locate, suggest
 from agent.budget import Budget
@@ -20,11 +20,27 @@ from tools.source.edits import Edit
 from tools.verdicts import SuiteRun
 from trm.data.functions import Surroundings
 
+if TYPE_CHECKING:
+    from trm.encode import Encoded
+
 SHOWN_SUSPECTS = 5
 READ_UNITS = 8  # suspect units that the model reads at first
 MOST_READ = 100  # that it reads at all, while candidates are validated
 WAIT_SECONDS = 3.0  # for the model, before candidates come without it
 LONGEST_UNIT = 430  # leaves, so that context fits too; longer units are enumerated but not read
+
+
+def encode_suspect(vocab: Any, suspect: locate.Suspect, run: SuiteRun) -> Encoded:
+    """The unit as the model reads it: its leaves, names in reach, and what the tests of `run` showed of it."""
+    from trm.encode import encode
+
+    module, unit = suspect.file.module, suspect.unit
+    leaves = module.leaves[unit.start : unit.end]
+    names = Surroundings(module).near(unit)
+    failure = locate.failure_text(locate.failure_of(suspect, run))
+    return encode(
+        vocab, leaves, names=names, execution=locate.execution_of(suspect, run), failure=failure
+    )
 
 
 class Reader:
@@ -153,20 +169,11 @@ class Reader:
                 yield candidate
 
     def _read(self, predictor: Any, suspect: locate.Suspect, run: SuiteRun) -> Any:
-        from trm.encode import encode
-
         module, unit = suspect.file.module, suspect.unit
         text_before = module.source[: module.leaves[unit.end - 1].end]
         key = (suspect.file.path, unit.name, hash((text_before, *sorted(run.failing))))
         if key not in self._analyses:
-            leaves = module.leaves[unit.start : unit.end]
-            names = Surroundings(module).near(unit)
-            failure = locate.failure_text(locate.failure_of(suspect, run))
-            encoded = encode(
-                predictor.vocab, leaves, names=names,
-                execution=locate.execution_of(suspect, run), failure=failure,
-            )  # fmt: skip
-            self._analyses[key] = predictor.analyse(encoded)
+            self._analyses[key] = predictor.analyse(encode_suspect(predictor.vocab, suspect, run))
         return self._analyses[key]
 
     def _show_recursion(self, suspect: locate.Suspect, analysis: Any) -> Iterator[Event]:

@@ -73,11 +73,36 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class RLConfig:
+    """Reinforcement from executed tests (trm/rl.py). An update has `groups` functions with `edits` executed edits each.
+
+    objective: "tpo", "ppo", or "none", the control: the supervised part alone. supervised: weight of the loss of the true fixes.
+    executions: edits that are executed in all.
+    """
+
+    objective: str = "tpo"
+    edits: int = 16
+    groups: int = 8
+    epochs: int = 4  # steps of the optimizer on the groups of an update
+    clip: float = 0.2  # of PPO's ratio
+    eta: float = 1.0  # temperature of TPO's targets
+    supervised: float = 0.5
+    executions: int = 4000
+
+    def __post_init__(self) -> None:
+        if self.objective not in ("tpo", "ppo", "none"):
+            raise ValueError(f"objective is 'tpo', 'ppo' or 'none', not {self.objective!r}")
+        if self.edits < 2 or min(self.groups, self.epochs) < 1:
+            raise ValueError("groups and epochs are at least 1, edits at least 2")
+
+
+@dataclass(frozen=True)
 class Config:
     """What a checkpoint stores beside its arrays."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    rl: RLConfig = field(default_factory=RLConfig)
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dict."""
@@ -89,11 +114,12 @@ class Config:
         return Config(
             model=_build(ModelConfig, data.get("model", {})),
             train=_build(TrainConfig, data.get("train", {})),
+            rl=_build(RLConfig, data.get("rl", {})),
         )
 
     def override(self, assignments: Mapping[str, str]) -> Config:
         """Apply `--set model.width=128` style strings. Raises ValueError naming the key."""
-        sections = {"model": self.model, "train": self.train}
+        sections = {"model": self.model, "train": self.train, "rl": self.rl}
         for key, text in assignments.items():
             section, _, name = key.rpartition(".")
             if not section:
@@ -107,12 +133,14 @@ class Config:
             except ValueError as error:
                 raise ValueError(f"{key}: {error}") from error
             sections[section] = dataclasses.replace(current, **{name: value})
-        return Config(model=sections["model"], train=sections["train"])  # type: ignore[arg-type]
+        return Config(**sections)  # type: ignore[arg-type]
 
 
 PRESETS: dict[str, Config] = {
     "shipped": Config(),
     "tiny": Config(model=ModelConfig(width=64, heads=2, inner=128, decoder_inner=128)),
+    # few steps, from weights that are good already
+    "rl": Config(train=TrainConfig(learning_rate=3e-5, warmup=10, ema=0.9)),
     "paper": Config(
         model=ModelConfig(width=512, heads=8, inner=1536, n=6, T=3, steps=16, decoder_inner=512),
         train=TrainConfig(learning_rate=1e-4, warmup=2000, weight_decay=0.1, beta2=0.95),

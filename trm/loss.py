@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -44,6 +46,48 @@ def slot_log_probability(
     return right - total, top >= best
 
 
+class Scores(NamedTuple):
+    """Log-probabilities of a batch: of every start (b, l) and, for each of its edits, every length (b, m, MAX_SPAN + 1); of the
+    edits' own start and length (b, m) and of their slots' tokens (b, q). hit: whether such a token is the argmax.
+    """
+
+    starts: jax.Array
+    lengths: jax.Array
+    start: jax.Array
+    length: jax.Array
+    content: jax.Array
+    hit: jax.Array
+
+
+def scores_of(params: Params, config: ModelConfig, y: jax.Array, batch: Batch) -> Scores:
+    """The scores of the edits of a batch (trm.data.pipeline.Shard.collate), given the answer y (b, l, d)."""
+    starts = jax.nn.log_softmax(start_logits(params, config, y, batch), axis=-1)
+    start = jnp.take_along_axis(starts, batch["bug_start"], axis=1)
+    lengths = jax.nn.log_softmax(
+        length_logits(params, config, y, batch["code"], batch["bug_start"]), axis=-1
+    )
+    length = jnp.take_along_axis(lengths, batch["bug_length"][..., None], axis=-1)[..., 0]
+    memory = decoder_memory(params, config, y, batch["mask"])
+    words, copies = content_logits(params, config, memory, slots_of(batch))
+    content, hit = slot_log_probability(
+        words, copies, batch["slot_piece"], batch["slot_text"], batch["text"]
+    )
+    return Scores(starts, lengths, start, length, content, hit)
+
+
+def by_edit(values: jax.Array, batch: Batch) -> jax.Array:
+    """Values of the slots (b, q) summed into the edits that they belong to (b, m); padding counts nothing."""
+    edit = batch["slot_edit"]
+    rows = jnp.arange(edit.shape[0])[:, None]
+    total = jnp.zeros(batch["bug_start"].shape)
+    return total.at[rows, jnp.maximum(edit, 0)].add(jnp.where(edit >= 0, values, 0.0))
+
+
+def edit_log_probability(scores: Scores, batch: Batch) -> jax.Array:
+    """(b, m) log-probabilities of the edits of a batch: start + length + the sum of their slots."""
+    return scores.start + scores.length + by_edit(scores.content, batch)
+
+
 def step_loss(
     params: Params, config: ModelConfig, y: jax.Array, batch: Batch, halt_weight: float
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -53,21 +97,10 @@ def step_loss(
     example's bugs; an example without bugs has start 0 (NO_BUG) as its only target.
     """
     weight = batch["bug_weight"]  # (b, m): 1 / bugs, 0 for padding
-    starts = jax.nn.log_softmax(start_logits(params, config, y, batch), axis=-1)
-    start = jnp.take_along_axis(starts, batch["bug_start"], axis=1)
-    lengths = jax.nn.log_softmax(
-        length_logits(params, config, y, batch["code"], batch["bug_start"]), axis=-1
-    )
-    length = jnp.take_along_axis(lengths, batch["bug_length"][..., None], axis=-1)[..., 0]
-    slots = slots_of(batch)
-    memory = decoder_memory(params, config, y, batch["mask"])
-    words, copies = content_logits(params, config, memory, slots)
-    content, hit = slot_log_probability(
-        words, copies, batch["slot_piece"], batch["slot_text"], batch["text"]
-    )
-    real = slots.edit >= 0
+    starts, lengths, start, length, content, hit = scores_of(params, config, y, batch)
+    edit = batch["slot_edit"]
     slot_weight = jnp.where(
-        real, jnp.take_along_axis(weight, jnp.maximum(slots.edit, 0), axis=1), 0.0
+        edit >= 0, jnp.take_along_axis(weight, jnp.maximum(edit, 0), axis=1), 0.0
     )
     has_bug = batch["bug_start"] > 0
     examples = jnp.maximum(1.0, (weight.sum(-1) > 0).sum())
@@ -78,11 +111,7 @@ def step_loss(
     # right: the top start is a bug's, and that bug's length and every slot are argmax too
     top = starts.argmax(-1)
     at_top = (batch["bug_start"] == top[:, None]) & (weight > 0)
-    missed = (
-        jnp.zeros(weight.shape)
-        .at[jnp.arange(weight.shape[0])[:, None], jnp.maximum(slots.edit, 0)]
-        .add((real & ~hit).astype(jnp.float32))
-    )
+    missed = by_edit((~hit).astype(jnp.float32), batch)
     exact = (missed == 0) & (lengths.argmax(-1) == batch["bug_length"]) | ~has_bug
     right = (at_top & exact).any(-1)
     logit = halt_logit(params, y)

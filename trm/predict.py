@@ -60,7 +60,7 @@ class Step:
     """What one supervision step ended with.
 
     start: (code + 2,) probabilities, 0 is NO_BUG and code + 1 the end; bits: signs of z over positions and pooled
-    width, (positions, 16); halt: probability that the answer is right; best: the greedy edit, None for NO_BUG.
+    width, (positions, 16); halt: probability that the answer is right; best: the greedy edit, None for NO_BUG or not asked for.
     """
 
     start: np.ndarray
@@ -198,15 +198,16 @@ class Predictor:
             self.score(ready[-1], [(at, at + 1 + more, ("x",)) for more, at in places])
             yield
 
-    def analyse(self, encoded: Encoded) -> Analysis:
+    def analyse(self, encoded: Encoded, *, greedy: bool = True) -> Analysis:
         """Run the recursion on one unit, to its last step or to the first whose halting probability reaches HALT.
 
+        greedy: whether the steps shall tell their greedy edit, which costs as much as the recursion.
         Raises ValueError beyond the longest bucket.
         """
         steps: list[Step] = []
         analysis = None
         for analysis, bits, halt in self._recursion(encoded):
-            best = self._greedy(analysis)
+            best = self._greedy(analysis) if greedy else None
             steps.append(Step(np.exp(analysis.start[: encoded.code + 2]), bits, halt, best))
             if halt >= HALT:
                 break

@@ -6,7 +6,7 @@ import ctypes
 import functools
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,6 +67,23 @@ def new_state(config: Config, params: Any = None) -> TrainState:
     return TrainState(params, jax.tree.map(jnp.copy, params), opt, jnp.zeros((), jnp.int32))
 
 
+def advance(
+    state: TrainState, gradient: Any, transform: optax.GradientTransformation, ema: float
+) -> TrainState:
+    """The state after one step of the optimizer; ema: decay of the average."""
+    updates, opt = transform.update(gradient, state.optimizer, state.params)
+    params = optax.apply_updates(state.params, updates)
+    # the average starts short, so that early evaluations are not of the initial weights
+    decay = jnp.minimum(ema, (1.0 + state.step) / (10.0 + state.step))
+    average = jax.tree.map(lambda e, p: e * decay + p * (1 - decay), state.ema, params)
+    return TrainState(params, average, opt, state.step + 1)
+
+
+def trained_step(number: int, steps: int) -> jax.Array:
+    """Which supervision step is trained: a function of the update's number, so that a resumed run repeats it."""
+    return jnp.asarray((number * 2654435761 >> 7) % steps, jnp.int32)
+
+
 def make_step(config: ModelConfig, train: TrainConfig, decay_from: int):
     """The jitted step: (state, batch, steps before) -> (state, metrics). One compilation a padded length."""
     transform = optimizer(train, decay_from)
@@ -78,14 +95,17 @@ def make_step(config: ModelConfig, train: TrainConfig, decay_from: int):
 
         (_, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         metrics["gradient"] = optax.global_norm(gradient)
-        updates, opt = transform.update(gradient, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        # the average starts short, so that early evaluations are not of the initial weights
-        decay = jnp.minimum(train.ema, (1.0 + state.step) / (10.0 + state.step))
-        ema = jax.tree.map(lambda e, p: e * decay + p * (1 - decay), state.ema, params)
-        return TrainState(params, ema, opt, state.step + 1), metrics
+        return advance(state, gradient, transform, train.ema), metrics
 
     return step
+
+
+def set_up() -> None:
+    """Before the first computation: freed memory is kept, and so are compilations."""
+    keep_memory()
+    # compiled once a machine and version, as in trm.predict: a resumed training starts at once
+    jax.config.update("jax_compilation_cache_dir", str(user_cache_path("trm-agent") / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def keep_memory() -> None:
@@ -101,6 +121,26 @@ def keep_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, -1)
 
 
+def save_run(
+    out: Path, store: StateStore, state: TrainState, config: Config, vocab: Vocab, place: dict[str, Any]
+) -> None:  # fmt: skip
+    """Save the state with its place in the data for resuming, and the averaged weights, unless that is there already."""
+    number, parameters = int(state.step), count(state.params)
+    if store.latest != number:
+        store.save(number, state, {"config": config.to_dict(), "parameters": parameters, **place})
+        averaged = jax.tree.map(np.asarray, state.ema)
+        card = {"step": number, "parameters": parameters}
+        save_weights(out / "weights", averaged, config, vocab, card)
+
+
+def restored(store: StateStore, state: TrainState, key: str) -> tuple[TrainState, Any]:
+    """The newest state, and its place in the data under `key`. Raises CheckpointError where it does not fit."""
+    state, meta = store.restore(state)
+    if key not in meta:
+        raise CheckpointError("--out holds the states of another kind of training")
+    return state, meta[key]
+
+
 def _parameters_of(weights: Path, config: ModelConfig, vocab: Vocab) -> Any:
     """The parameters in the folder, which must be of this shape and of this vocabulary."""
     params, theirs, _ = load_weights(weights)
@@ -114,7 +154,7 @@ def _parameters_of(weights: Path, config: ModelConfig, vocab: Vocab) -> Any:
 
 def train(
     config: Config, data: Path | Sequence[Path], out: Path, *, resume: bool = True, start: Path | None = None
-) -> Iterator[Progress]:  # fmt: skip
+) -> Generator[Progress, None, None]:  # fmt: skip
     """Train until `config.train.steps` or `.seconds`; saves every `save_every` seconds and at the end.
 
     data: a corpus, or several of one vocabulary, which are mixed.
@@ -132,10 +172,7 @@ def train(
     for folder in folders:
         if not (folder / VOCAB).is_file():
             raise FileNotFoundError(f"no {VOCAB} in {folder}")
-    keep_memory()
-    # compiled once a machine and version, as in trm.predict: a resumed training starts at once
-    jax.config.update("jax_compilation_cache_dir", str(user_cache_path("trm-agent") / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    set_up()
     vocab = Vocab.load(folders[0] / VOCAB)
     for folder in folders[1:]:
         if not vocab.same(Vocab.load(folder / VOCAB)):
@@ -144,8 +181,8 @@ def train(
     params = None if start is None else _parameters_of(start, config.model, vocab)
     state, cursor = new_state(config, params), Cursor()
     if resume and store.latest is not None:
-        state, meta = store.restore(state)
-        cursor = Cursor.from_json(meta["cursor"])
+        state, place = restored(store, state, "cursor")
+        cursor = Cursor.from_json(place)
     first = int(state.step)
     step = make_step(config.model, config.train, decay_from=first)
     rate = schedule(config.train, first)
@@ -162,19 +199,10 @@ def train(
     pending: list[dict[str, jax.Array]] = []
     number, position = first, cursor.to_json()
 
-    def save() -> None:
-        meta = {"config": config.to_dict(), "cursor": position, "parameters": count(state.params)}
-        if store.latest != number:
-            store.save(number, state, meta)
-            averaged = jax.tree.map(np.asarray, state.ema)
-            card = {"step": number, "parameters": meta["parameters"]}
-            save_weights(out / "weights", averaged, config, vocab, card)
-
     try:
         while number < config.train.steps:
             arrays, position = next(feed)
-            # which supervision step is trained: a function of the step's number, so that a resumed run repeats it
-            before = jnp.asarray((number * 2654435761 >> 7) % config.model.steps, jnp.int32)
+            before = trained_step(number, config.model.steps)
             arrays = {name: jnp.asarray(value) for name, value in arrays.items()}
             state, metrics = step(state, arrays, before)
             pending.append(metrics)
@@ -189,7 +217,7 @@ def train(
                 now = time.monotonic()
                 saved = now - last_save > config.train.save_every
                 if saved:
-                    save()
+                    save_run(out, store, state, config, vocab, {"cursor": position})
                     last_save = time.monotonic()
                 yield Progress(number, now - began, slots / (now - last_log), examples,
                                float(np.asarray(rate(number))), dict(sums), saved)  # fmt: skip
@@ -198,5 +226,5 @@ def train(
                 break
     finally:
         feed.close()
-        save()
+        save_run(out, store, state, config, vocab, {"cursor": position})
         store.close()

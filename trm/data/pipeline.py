@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +29,10 @@ SLOTS = {64: 16, 96: 24, 128: 24, 192: 24, 256: 24, 512: 24}
 
 @dataclass
 class ShardWriter:
-    """Collects examples in memory and writes one shard atomically (temporary folder, then rename)."""
+    """Collects examples in memory and writes one shard atomically (temporary folder, then rename).
+
+    edits: of an example at most; more are left out.
+    """
 
     ints: list[np.ndarray] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)
@@ -37,11 +40,12 @@ class ShardWriter:
     slots: list[tuple[int, ...]] = field(default_factory=list)
     table: list[tuple[int, ...]] = field(default_factory=list)
     positions: int = 0
+    edits: int = MAX_BUGS
 
     def add(self, encoded: Encoded, targets: Sequence[Target], operator: int = 0) -> None:
         """Add one example with its fixes (none: NO_BUG)."""
         first_bug, first_slot = len(self.bugs), len(self.slots)
-        for edit, target in enumerate(targets[:MAX_BUGS]):
+        for edit, target in enumerate(targets[: self.edits]):
             self.bugs.append((target.start, target.length))
             for piece, text, previous in zip(
                 target.piece, target.text, target.previous, strict=True
@@ -62,20 +66,31 @@ class ShardWriter:
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        np.save(partial / "ints.npy", np.concatenate(self.ints))
-        np.save(partial / "features.npy", np.concatenate(self.features))
-        np.save(partial / "bugs.npy", np.array(self.bugs or [(0, 0)], np.int16))
-        np.save(partial / "slots.npy", np.array(self.slots or [(0,) * (3 + PIECES)], np.int16))
-        np.save(partial / "table.npy", np.array(self.table, np.int64))
+        for name, array in self.arrays().items():
+            np.save(partial / f"{name}.npy", array)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of a shard, by the names of their files."""
+        return {
+            "ints": np.concatenate(self.ints),
+            "features": np.concatenate(self.features),
+            "bugs": np.array(self.bugs or [(0, 0)], np.int16),
+            "slots": np.array(self.slots or [(0,) * (3 + PIECES)], np.int16),
+            "table": np.array(self.table, np.int64),
+        }
+
 
 class Shard:
-    """A shard, memory-mapped."""
+    """A shard: memory-mapped, or the arrays of a writer."""
 
-    def __init__(self, folder: Path) -> None:
-        load = lambda name: np.load(folder / f"{name}.npy", mmap_mode="r")  # noqa: E731
+    def __init__(self, source: Path | Mapping[str, np.ndarray]) -> None:
+        def load(name: str) -> np.ndarray:
+            if isinstance(source, Mapping):
+                return source[name]
+            return np.load(source / f"{name}.npy", mmap_mode="r")
+
         self.ints, self.features = load("ints"), load("features")
         self.bugs, self.slots = np.array(load("bugs")), np.array(load("slots"))
         self.table = np.array(load("table"))
@@ -83,30 +98,35 @@ class Shard:
     def __len__(self) -> int:
         return len(self.table)
 
-    def collate(self, rows: Sequence[int], length: int) -> dict[str, np.ndarray]:
-        """Pad the examples `rows` to `length` positions. Every array has len(rows) as its first axis."""
-        b, q = len(rows), SLOTS[length]
+    def collate(
+        self, rows: Sequence[int], length: int, edits: int = MAX_BUGS, slots: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """Pad the examples `rows` to `length` positions. Every array has len(rows) as its first axis.
+
+        edits, slots: second axis of what is told of edits and of content slots; an edit whose slots find no room is left out.
+        """
+        b, q = len(rows), slots or SLOTS[length]
         ints = np.zeros((b, length, PIECES + 6), np.int32)
         ints[:, :, PIECES + 4 :] = -1
         features = np.zeros((b, length, FEATURES), np.uint8)
         mask = np.zeros((b, length), bool)
         code = np.zeros(b, np.int32)
-        bug_start = np.zeros((b, MAX_BUGS), np.int32)
-        bug_length = np.zeros((b, MAX_BUGS), np.int32)
-        bug_weight = np.zeros((b, MAX_BUGS), np.float32)
+        bug_start = np.zeros((b, edits), np.int32)
+        bug_length = np.zeros((b, edits), np.int32)
+        bug_weight = np.zeros((b, edits), np.float32)
         slot_edit = np.full((b, q), -1, np.int32)
         slot_index = np.zeros((b, q), np.int32)
         slot = np.full((b, q, 2), -1, np.int32)
         previous = np.zeros((b, q, PIECES), np.int32)
         for i, row in enumerate(rows):
-            at, size, code[i], bug, bugs, first, slots, _ = self.table[row]
+            at, size, code[i], bug, bugs, first, filled, _ = self.table[row]
             ints[i, :size] = self.ints[at : at + size]
             features[i, :size] = self.features[at : at + size]
             mask[i, :size] = True
             if not bugs:
                 bug_weight[i, 0] = 1.0
                 continue
-            chosen = self.slots[first : first + slots]
+            chosen = self.slots[first : first + filled]
             kept, used = 0, 0
             for edit in range(bugs):
                 mine = chosen[chosen[:, 0] == edit]
@@ -122,7 +142,7 @@ class Shard:
                 kept += 1
             if kept:
                 bug_weight[i, :kept] = 1.0 / kept
-        edits = np.maximum(slot_edit, 0)
+        owner = np.maximum(slot_edit, 0)
         return {
             "pieces": ints[:, :, :PIECES],
             "kind": ints[:, :, PIECES],
@@ -139,8 +159,8 @@ class Shard:
             "bug_weight": bug_weight,
             "slot_edit": slot_edit,
             "slot_index": slot_index,
-            "slot_start": np.take_along_axis(bug_start, edits, 1),
-            "slot_length": np.take_along_axis(bug_length, edits, 1),
+            "slot_start": np.take_along_axis(bug_start, owner, 1),
+            "slot_length": np.take_along_axis(bug_length, owner, 1),
             "slot_previous": previous,
             "slot_piece": slot[:, :, 0],
             "slot_text": slot[:, :, 1],
