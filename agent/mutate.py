@@ -25,14 +25,7 @@ from tools.workspace import WorkspaceError, find_workspace
 from trm.data.build import held_out, in_processes
 from trm.data.corrupt import WEIGHTS, Broken, break_function
 from trm.data.decontaminate import Blocklist
-from trm.data.functions import (
-    MAX_LEAVES,
-    MIN_LEAVES,
-    Surroundings,
-    names_in_reach,
-    reach_of,
-    unit_text,
-)
+from trm.data.functions import MAX_LEAVES, MIN_LEAVES, Surroundings, reach_of, unit_text
 from trm.data.mutants import Mutant, write
 from trm.data.sources import is_excluded, is_excluded_text, is_test_path, load_sources
 from trm.encode import Execution, FailureText
@@ -324,9 +317,9 @@ def _targets(project: Project, run: SuiteRun, usable: set[str]) -> list[Target]:
         module = file.module
         if is_excluded_text(module.source) is not None:
             continue
-        reach, surroundings = names_in_reach(module), Surroundings(module)
+        surroundings = Surroundings(module)
         for unit in module.units:
-            target = _target(path, module, unit, reach, surroundings, covering[path])
+            target = _target(path, module, unit, surroundings, covering[path])
             if target is None:
                 continue
             name = unit.name.rpartition(".")[2]
@@ -337,9 +330,8 @@ def _targets(project: Project, run: SuiteRun, usable: set[str]) -> list[Target]:
 
 
 def _target(
-    path: str, module: Module, unit: Unit, reach: Sequence[str], surroundings: Surroundings,
-    covering: dict[str, set[int]],
-) -> Target | None:  # fmt: skip
+    path: str, module: Module, unit: Unit, surroundings: Surroundings, covering: dict[str, set[int]]
+) -> Target | None:
     if unit.kind != "function" or not MIN_LEAVES <= unit.end - unit.start <= MAX_LEAVES:
         return None
     inside = range(unit.first_line, unit.last_line + 1)
@@ -355,7 +347,7 @@ def _target(
     if [leaf.text for leaf in alone.leaves] != mine or not alone.units:
         return None
     own = unit.name.rpartition(".")[2]
-    names = reach_of(text, [name for name in reach if name != own])
+    names = reach_of(text, [name for name in surroundings.bound if name != own])
     return Target(path, unit, module, alone, names, surroundings.near(unit), tests)
 
 

@@ -269,3 +269,12 @@ def test_a_unit_parses_as_in_its_file() -> None:
     at = next(i for i, leaf in enumerate(module.leaves) if leaf.text == "return")
     assert parses(module, method, Edit(at, at + 1, ("yield",)))
     assert not parses(module, method, Edit(at, at + 1, ("in",)))
+
+
+@pytest.mark.parametrize("name", ["A.f", "f"])
+def test_a_body_without_its_header_does_not_parse(name: str) -> None:
+    module = Module(b"def f(x):\n    return x\n\n\nclass A:\n    def f(self):\n        return 1\n")
+    unit = next(unit for unit in module.units if unit.name == name)
+    body = next(i for i in range(unit.start, unit.end) if module.leaves[i].text == INDENT) + 1
+    assert parses(module, unit, Edit(body, body + 1, ("yield",)))
+    assert not parses(module, unit, Edit(unit.start, body, ()))

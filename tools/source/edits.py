@@ -285,9 +285,12 @@ def token_texts(module: Module, start: int = 0, end: int | None = None) -> tuple
 def unit_source(module: Module, unit: Unit, edit: Edit | None = None) -> str:
     """Source that parses as the unit does, after `edit` (which must lie within it) if one is given.
 
-    A unit that is indented in its file is put under an `if`, so that its bytes, multi-line strings included, stay.
+    A unit that is indented in its file is put under an `if`, so that its bytes, multi-line strings included, stay; after a `pass`
+    that is indented as it is, so that an edit which indents it deeper does not parse.
     """
     start = module.line_start(unit.first_line)
+    before = module.source[start : module.leaves[unit.start].start].decode("utf-8-sig")
+    indent = before if before.isspace() else ""
     end = max(module.leaves[unit.end - 1].end, start)
     data = module.source
     if edit is not None:
@@ -298,7 +301,7 @@ def unit_source(module: Module, unit: Unit, edit: Edit | None = None) -> str:
     text = data[start:end].decode("utf-8-sig")
     if unit.name.endswith(".<header>"):  # of a class: without its body
         text += module.leaves[unit.start].indents[-1] + " pass"
-    return f"if 1:\n{text}" if text[:1] in (" ", "\t", "\f") else text
+    return f"if 1:\n{indent}pass\n{text}" if indent else text
 
 
 def parses(module: Module, unit: Unit, edit: Edit) -> bool:

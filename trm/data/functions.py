@@ -99,12 +99,14 @@ class Surroundings:
     """The identifiers of a file, by what a unit of it is likely to be missing.
 
     What a repair must write is more often a name of the class or the module than a new one, and a name that the network is shown
-    it can copy: of 38 nats that the fix of a lost attribute cost, 30 were its spelling (docs/experiments.md).
+    it can copy: of 38 nats that the fix of a lost attribute cost, 37 were its spelling (docs/decisions.md).
+
+    bound: `names_in_reach` of the file.
     """
 
     def __init__(self, module: Module) -> None:
         leaves = module.leaves
-        self._bound = frozenset(names_in_reach(module))
+        self.bound = names_in_reach(module)
         self._identifiers = [(i, leaf.text) for i, leaf in enumerate(leaves) if leaf.kind == "identifier"]  # fmt: skip
         self._read = [
             (i, text)
@@ -130,9 +132,9 @@ class Surroundings:
         members = set().union(
             *(names for one, method, names in self._members if one == of_class and method != unit)
         )
-        kept = members.union(self._bound, self._elsewhere(self._read, unit))
+        kept = members.union(self.bound, self._elsewhere(self._read, unit))
         weights = {
-            name: count**0.5 + 3 * (name in members) + (name in self._bound)
+            name: count**0.5 + 3 * (name in members) + (name in self.bound)
             for name, count in Counter(self._elsewhere(self._identifiers, unit)).items()
             if name in kept and name != own
         }
@@ -169,14 +171,14 @@ def functions_of_file(
         return
     if module.has_error:
         return
-    reach, surroundings = names_in_reach(module), Surroundings(module)
+    surroundings = Surroundings(module)
     for unit in module.units:
         if unit.kind != "function" or not MIN_LEAVES <= unit.end - unit.start <= MAX_LEAVES:
             continue
         text = unit_text(module, unit)
         tokens = tuple(leaf.text for leaf in module.leaves[unit.start : unit.end])
         name = unit.name.rpartition(".")[2]
-        others = tuple(n for n in reach if n != name)
+        others = tuple(n for n in surroundings.bound if n != name)
         near = surroundings.near(unit)
         made = Function(text, name, reach_of(text, others), near, f"{origin}:{unit.name}", licence)
         yield made, tokens
