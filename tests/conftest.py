@@ -69,7 +69,7 @@ def params(config: Any) -> Any:
 
     from trm.model import init_params
 
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(2)
 
     def draw(path: Any, leaf: Any) -> np.ndarray:
         scale = 0.3 if leaf.ndim < 2 or path[0].key != "net" else leaf.shape[-2] ** -0.5
