@@ -15,7 +15,7 @@ from agent.choose import MOST_PASSING, Passing, choose
 from agent.events import CandidateTried, Event, SearchProgress
 from agent.propose import Candidate, CostAware
 from tools.runner import Runner
-from tools.verdicts import Outcome, SuiteRun
+from tools.verdicts import Outcome, SuiteRun, Verdict
 
 SPREAD = 4.0  # nats: what is so much less likely than a patch that passes is not tried beside it
 PARTIAL_PATIENCE = 400  # candidates tried after a partial repair before building on it
@@ -154,9 +154,7 @@ def search(
                     break
                 continue
             full = runner.validate(attempt.contents(), everything, stop_at_first=False)
-            bad = {
-                r.nodeid for r in full.results if r.outcome not in (Outcome.PASSED, Outcome.SKIPPED)
-            }
+            bad = _not_passed(full, everything)
             turned = len(set(failing) - bad)
             if turned and bad <= set(failing) and (partial is None or turned > partial[0]):
                 partial = (turned, Found(attempt, False, budget.tried))
@@ -169,6 +167,16 @@ def search(
         best = yield from choose(runner, passing, budget)
         return Found(best.patch, True, best.number)
     return partial and partial[1]
+
+
+def _not_passed(verdict: Verdict, tests: Sequence[str]) -> set[str]:
+    """Tests that failed, and those, or files of tests, that were not reached: a test before them may hang."""
+    ran = {
+        name for result in verdict.results for name in (result.nodeid, result.nodeid.split("::")[0])
+    }
+    fine = (Outcome.PASSED, Outcome.SKIPPED)
+    failed = {result.nodeid for result in verdict.results if result.outcome not in fine}
+    return failed.union(test for test in tests if test not in ran)
 
 
 def _touched(run: SuiteRun, tests: set[str], candidate: Candidate) -> bool:

@@ -26,6 +26,8 @@ from agent.events import (
     Suspect,
 )
 from agent.loop import FixRequest, fix
+from agent.search import _not_passed
+from tools.verdicts import Outcome, TestResult, Verdict
 
 CALC = "def add(a, b):\n    return a - b\n\n\ndef twice(a):\n    return a * 2\n"
 TEST = (
@@ -396,3 +398,18 @@ def test_a_patch_that_a_plain_run_refuses_is_not_told(project, monkeypatch) -> N
     events = run(project(calc=CALC, test_calc=TEST))
     assert events[-1].status == "not_fixed" and not of(events, PatchFound)
     assert "plain pytest run" in events[-1].message and not events[-1].diff
+
+
+def test_a_test_that_was_not_reached_has_not_passed() -> None:
+    results = [
+        TestResult("test_a.py::test_one", Outcome.PASSED, 0.0),
+        TestResult("test_a.py::test_two", Outcome.TIMEOUT, 1.0),
+    ]
+    tests = ["test_a.py::test_one", "test_a.py::test_two", "test_b.py::test_three", "test_b.py"]
+    cut = Verdict(Outcome.TIMEOUT, results=results)
+    assert _not_passed(cut, tests) == set(tests[1:])
+    whole = Verdict(
+        Outcome.PASSED,
+        results=[*results[:1], *(TestResult(name, Outcome.SKIPPED, 0.0) for name in tests[1:3])],
+    )
+    assert _not_passed(whole, tests) == set(), "a file counts as run where a test of it ran"
