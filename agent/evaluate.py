@@ -148,12 +148,10 @@ def judge(problem: Problem, root: Path, python: str) -> tuple[bool, str]:
 def _passes(runner: Runner, files: Mapping[str, bytes], tests: Sequence[str]) -> tuple[bool, str]:
     """Whether all tests of the test files, or the tests of these ids, pass with `files` in place, and what does not."""
     verdict = runner.validate(files, tests, limit_seconds=TEST_SECONDS)
-    ran = {
-        name for result in verdict.results for name in (result.nodeid, result.nodeid.split("::")[0])
-    }
-    if verdict.passed and ran.issuperset(tests):
+    reached = verdict.reached
+    if verdict.passed and reached.issuperset(tests):
         return True, ""
-    where = verdict.failing_test or ", ".join(path for path in tests if path not in ran)
+    where = verdict.failing_test or ", ".join(path for path in tests if path not in reached)
     return False, f"{where}: {verdict.message or verdict.outcome}".split("\n")[0]
 
 

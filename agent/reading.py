@@ -30,13 +30,16 @@ WAIT_SECONDS = 3.0  # for the model, before candidates come without it
 LONGEST_UNIT = 430  # leaves, so that context fits too; longer units are enumerated but not read
 
 
+_surroundings = functools.lru_cache(maxsize=64)(Surroundings)  # a file has many suspects
+
+
 def encode_suspect(vocab: Any, suspect: locate.Suspect, run: SuiteRun) -> Encoded:
     """The unit as the model reads it: its leaves, names in reach, and what the tests of `run` showed of it."""
     from trm.encode import encode
 
     module, unit = suspect.file.module, suspect.unit
     leaves = module.leaves[unit.start : unit.end]
-    names = Surroundings(module).near(unit)
+    names = _surroundings(module).near(unit)
     failure = locate.failure_text(locate.failure_of(suspect, run))
     return encode(
         vocab, leaves, names=names, execution=locate.execution_of(suspect, run), failure=failure

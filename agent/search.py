@@ -170,13 +170,11 @@ def search(
 
 
 def _not_passed(verdict: Verdict, tests: Sequence[str]) -> set[str]:
-    """Tests that failed, and those, or files of tests, that were not reached: a test before them may hang."""
-    ran = {
-        name for result in verdict.results for name in (result.nodeid, result.nodeid.split("::")[0])
-    }
+    """Tests that failed, and those, or files of tests, that were not reached."""
+    reached = verdict.reached
     fine = (Outcome.PASSED, Outcome.SKIPPED)
     failed = {result.nodeid for result in verdict.results if result.outcome not in fine}
-    return failed.union(test for test in tests if test not in ran)
+    return failed.union(test for test in tests if test not in reached)
 
 
 def _touched(run: SuiteRun, tests: set[str], candidate: Candidate) -> bool:

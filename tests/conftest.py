@@ -32,6 +32,12 @@ def first_word(text, words):
 
 
 @pytest.fixture(scope="session")
+def code() -> str:
+    """Two functions whose every token the vocabulary knows."""
+    return CODE
+
+
+@pytest.fixture(scope="session")
 def vocab() -> Any:
     """A vocabulary of a few hundred pieces, the 256 bytes among them."""
     from tools.source.leaves import Module

@@ -161,3 +161,9 @@ class Verdict:
     @property
     def passed(self) -> bool:
         return self.outcome is Outcome.PASSED
+
+    @property
+    def reached(self) -> set[str]:
+        """Ids of the tests that ran, and their files. Where one hangs, those after it did not."""
+        ids = {result.nodeid for result in self.results}
+        return ids | {name.split("::")[0] for name in ids}

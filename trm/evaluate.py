@@ -49,7 +49,7 @@ _step = jax.jit(supervision_step, static_argnums=1)
 def states(
     params: Any, config: ModelConfig, batch: Batch, first: State | None = None
 ) -> Iterator[State]:
-    """As `supervision_steps`, from `first` if it is given; a compilation serves every number of steps."""
+    """The state after each of `config.steps` supervision steps, from `first` if it is given; compiled once for any number."""
     state = initial_state(config, batch["mask"].shape) if first is None else first
     for _ in range(config.steps):
         state = _step(params, dataclasses.replace(config, steps=1), batch, state)

@@ -228,15 +228,6 @@ def supervision_step(params: Params, config: ModelConfig, batch: Batch, state: S
     return deep_recursion(params, config, x, jax.lax.stop_gradient(state), bias, tables)
 
 
-def supervision_steps(params: Params, config: ModelConfig, batch: Batch) -> list[State]:
-    """States after each of `config.steps` supervision steps."""
-    states: list[State] = []
-    for _ in range(config.steps):
-        state = states[-1] if states else initial_state(config, batch["mask"].shape)
-        states.append(supervision_step(params, config, batch, state))
-    return states
-
-
 def supervised_state(params: Params, config: ModelConfig, batch: Batch, before: jax.Array) -> State:
     """The state after one supervision step with gradient that follows `before` (a scalar) steps without.
 

@@ -112,7 +112,7 @@ def _pad(encoded: Encoded, length: int) -> dict[str, np.ndarray]:
 def _step(params, batch, state: State, first: jax.Array, *, config: ModelConfig):
     """One supervision step from `state`, from the initial state if `first`: (new state, what it says).
 
-    It says start and length log-probabilities, the halting probability and bits of z. Arrays as in `supervision_steps`.
+    It says start and length log-probabilities, the halting probability and bits of z. Arrays as in `supervision_step`.
     """
     state = jax.tree.map(
         lambda fresh, carried: jnp.where(first, fresh, carried),

@@ -11,27 +11,6 @@ from agent.cli import run
 from agent.mutate import Project, RefusedError, Tally, killed
 from trm.checkpoint import load_weights
 
-BOX = '''
-def total(rows, limit=10):
-    """Sum of the first rows."""
-    result = 0
-    for row in rows[:limit]:
-        if row > 0 and row != limit:
-            result += row
-        else:
-            result = result - 1
-    return result
-
-
-def first_word(text, words):
-    found = []
-    for word in text.split(","):
-        if word.strip() in words:
-            found.append(word.strip())
-    if not found:
-        return None
-    return found[0]
-'''
 TESTS = """from box import first_word, total
 
 
@@ -57,9 +36,9 @@ def test_none():
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def project(tmp_path_factory, code):
     folder = tmp_path_factory.mktemp("boxes")
-    (folder / "box.py").write_text(BOX)
+    (folder / "box.py").write_text(code)
     (folder / "test_box.py").write_text(TESTS)
     return Project(folder, "me/boxes", "", sys.executable)
 

@@ -10,6 +10,7 @@ import pytest
 from trm import model
 from trm.config import MAX_SPAN, PRESETS
 from trm.encode import SEGMENT
+from trm.evaluate import states as supervision_states
 from trm.layers import rotary
 from trm.model import Slots, State
 from trm.predict import _pad
@@ -54,7 +55,7 @@ def forward(deep, weights):
 
     @jax.jit
     def run(batch, slots):
-        states = model.supervision_steps(weights, deep, batch)
+        states = list(supervision_states(weights, deep, batch))
         y = states[-1].y
         everywhere = jnp.broadcast_to(jnp.arange(LENGTH)[None], batch["mask"].shape)
         memory = model.decoder_memory(weights, deep, y, batch["mask"])

@@ -11,8 +11,8 @@ from trm.checkpoint import CARD, VOCAB, WEIGHTS, CheckpointError
 from trm.config import MAX_SPAN
 from trm.data.pipeline import Shard, ShardWriter
 from trm.encode import target_of
+from trm.evaluate import states as supervision_states
 from trm.loss import step_loss
-from trm.model import supervision_steps
 from trm.predict import Predictor
 from trm.vocab import Vocab
 
@@ -47,7 +47,7 @@ def test_a_score_is_what_the_loss_would_say(predictor, config, encoded, analysis
 
     @jax.jit
     def parts(batch):
-        state = supervision_steps(predictor.params, config, batch)[-1]
+        *_, state = supervision_states(predictor.params, config, batch)
         metrics = step_loss(predictor.params, config, state.y, batch, 0.0)[1]
         return metrics["start"] + metrics["length"] + metrics["content"]
 
