@@ -195,6 +195,7 @@ def _edit(source: str, old: str, new: str) -> str:
     ("source", "old", "new", "after"),
     [
         ("f(a, b)\n", "b", "k = - 1", "f(a, k=-1)\n"),
+        ("f(a, k=1)\n", "1", "= 1", "f(a, k= =1)\n"),
         ("return_ = x\n", "x", "- x", "return_ = -x\n"),
         ("x[a]\n", "a", "a : - 1", "x[a:-1]\n"),
         ("f(a,\n  b)  # c\n", "b", "c , d", "f(a,\n  c, d)  # c\n"),

@@ -63,7 +63,8 @@ def blank_between(earlier: str, before: str, token: str, brackets: list[str]) ->
     if before == ":" and inner == "[":
         return ""
     if inner == "(" and "=" in (before, token):
-        return ""
+        glued = token[0] == "=" and before[-1] in "=<>!+-*/%&|^@:"  # "= =" is not "=="
+        return " " if glued else ""
     if token in ("(", "["):
         callee = is_operand_end(before) and before not in _CONSTANTS
         return "" if callee else " "
