@@ -139,9 +139,11 @@ def encode(
     # those that the code or the failure shows can be copied from there
     shown = {leaf.text for part in (leaves, *(part for _, part in segments)) for leaf in part}
     fresh = [name for name in names if name not in shown]
-    if fresh:
-        segments.append(("names", fresh[: SEGMENT_LIMITS["names"]]))
     length += sum(len(content) for _, content in segments)
+    told = fresh[: max(0, min(SEGMENT_LIMITS["names"], LENGTHS[-1] - length))]
+    if told:
+        segments.append(("names", told))
+        length += len(told)
     pieces = np.zeros((length, PIECES), np.uint16)
     kind = np.zeros(length, np.uint8)
     role = np.zeros(length, np.uint16)

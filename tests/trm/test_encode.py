@@ -110,6 +110,18 @@ def test_context_follows_the_code_and_is_bounded(vocab, plain):
     assert encoded.texts[encoded.text[at]] == "name_0", "what the code shows is not told again"
 
 
+def test_names_fill_no_more_than_the_longest_length(vocab):
+    failure = FailureText(
+        "f(" + "1, " * 90 + ")", "[" + "0, " * 40 + "]", "[" + "1, " * 40 + "]", "E: " + "a " * 40
+    )
+    names = tuple(f"name_{i}" for i in range(60))
+    for count in (400, 424, 430):
+        leaves = Module(b"x\n" * (count // 2)).leaves
+        encoded = encode(vocab, leaves, names=names, failure=failure)
+        most = count + 2 + sum(enc.SEGMENT_LIMITS.values())
+        assert encoded.length == min(most, enc.LENGTHS[-1])
+
+
 def test_a_failure_text_of_any_bytes_is_read(vocab):
     failure = FailureText("assert '\0\ud800' == (", "\0", "((((", "E: \ud83d")
     assert encode(vocab, LEAVES, failure=failure).length > len(LEAVES) + 2
