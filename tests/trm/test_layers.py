@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from trm.layers import attend, dense, dense_parts, dense_table, rms_norm, rotary, rotate, swiglu
+from trm.layers import (
+    SHARPNESS,
+    attend,
+    dense,
+    dense_parts,
+    dense_table,
+    rms_norm,
+    rotary,
+    rotate,
+    swiglu,
+)
 from trm.model import _weighted
 
 
@@ -23,7 +33,10 @@ def plain_rotate(x, tables):
 
 
 def plain_attend(q, k, v, bias):
-    scores = jnp.einsum("bhid,bhjd->bhij", q, k) * q.shape[-1] ** -0.5 + bias
+    size = q.shape[-1] ** 0.5
+    # the cosines of queries and keys, within +- SHARPNESS * size
+    q, k = (x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True)) for x in (q, k))
+    scores = jnp.einsum("bhid,bhjd->bhij", q, k) * SHARPNESS * size + bias
     return jnp.einsum("bhij,bhjd->bhid", jax.nn.softmax(scores), v)
 
 
