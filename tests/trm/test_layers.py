@@ -33,10 +33,8 @@ def plain_rotate(x, tables):
 
 
 def plain_attend(q, k, v, bias):
-    size = q.shape[-1] ** 0.5
-    # the cosines of queries and keys, within +- SHARPNESS * size
-    q, k = (x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True)) for x in (q, k))
-    scores = jnp.einsum("bhid,bhjd->bhij", q, k) * SHARPNESS * size + bias
+    q, k = (x / jnp.sqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-5) for x in (q, k))
+    scores = jnp.einsum("bhid,bhjd->bhij", q, k) * SHARPNESS * q.shape[-1] ** -0.5 + bias
     return jnp.einsum("bhij,bhjd->bhid", jax.nn.softmax(scores), v)
 
 
