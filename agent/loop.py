@@ -167,23 +167,24 @@ class _Run:
         uncollected = dict.fromkeys(error.collecting or error.path for error in broken)
         tests = Tests.of(run, list(uncollected) or failing)
         found: list[locate.Suspect] | None = None
-        stream: CostAware | None = None
+        stream, asked = CostAware(), False
 
         def search_on(seconds: float) -> Iterator[Event]:
-            nonlocal found, stream
+            nonlocal found, asked
             if found is None:  # not before its turn: there may be many searches
                 found = locate.suspects(run, self.sources)
             self.found = found
             if not found:
                 return None
-            if stream is None:
+            if not asked:
                 yield from show_suspects(found, self.budget)
             while True:
-                if stream is None:
+                if not asked:
                     candidates = yield from reader.candidates(
                         run, self.sources, found, bool(broken)
                     )
-                    stream = CostAware(candidates)
+                    stream.follow(candidates)
+                    asked = True
                 began = time.monotonic()
                 repaired = yield from search(
                     runner, run, stream, tests, patch, self.budget, self.request.patience, seconds
@@ -193,7 +194,7 @@ class _Run:
                 seconds -= time.monotonic() - began
                 if seconds <= 0:
                     return None
-                stream = None  # the model is there now
+                asked = False  # the model is there now
 
         return search_on
 

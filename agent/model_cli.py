@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import importlib.util
 import json
 import sys
 from collections.abc import Generator
@@ -105,13 +106,12 @@ def train(
         changes["rl.objective"] = objective
     if executions is not None:
         changes["rl.executions"] = str(executions)
-    try:
-        import optax  # noqa: F401 - only to name what is missing
-        import orbax.checkpoint  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            f"training needs {error.name}, which is not installed", "pip install 'trm-agent[train]'"
-        ) from None
+    for package in "optax", "orbax":  # found, not imported: trm's settings come before jax
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(
+                f"training needs {package}, which is not installed",
+                "pip install 'trm-agent[train]'",
+            )
     from trm.checkpoint import CheckpointError as Unfit
     from trm.checkpoint import shipped
 

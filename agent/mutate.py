@@ -17,10 +17,13 @@ import git
 
 from agent import locate
 from agent.environments import InstallError, prepare
+from agent.evidence import Evidence
+from agent.search import Tests
 from tools.runner import Runner
-from tools.source.edits import Edit, EditError, splice
+from tools.source.edits import Edit, EditError, apply_edit, parses, splice
 from tools.source.leaves import Module, SourceError, Unit
-from tools.verdicts import Limits, RunnerError, SuiteRun
+from tools.source.operators import Scope, enumerate_edits
+from tools.verdicts import Limits, Outcome, RunnerError, SuiteRun
 from tools.workspace import WorkspaceError, find_workspace
 from trm.data.build import held_out, in_processes
 from trm.data.corrupt import WEIGHTS, Broken, break_function
@@ -37,6 +40,8 @@ _SLOWEST = 0.3  # CPU seconds of a test that is used
 _LEAST, _MOST = 0.2, 2.0  # CPU seconds that a test may take on a mutant
 _MULTIPLE = 0.4  # share of mutants with two or three faults
 _INNOCENT = 0.12  # innocent units a killed mutant: their tests fail, the fault is elsewhere
+_SEARCHED = 0.4
+_TRIED = (4, 8, 16, 32)  # edits of such a search
 _HOPELESS = 0.6  # share left out of the mutants on which no test gets through
 
 
@@ -213,7 +218,8 @@ def mutants(
     for found in killed(project, tally, breaking, per_unit=per_unit, seconds=seconds):
         if _hopeless(found.run) and rng.random() < _HOPELESS:
             continue
-        mutant = _seen(project, found.trial, found.run)
+        tried = searched(found, rng.choice(_TRIED), rng) if rng.random() < _SEARCHED else {}
+        mutant = _seen(project, found.trial, found.run, tried)
         if mutant is not None:
             tally.killed += 1
             yield mutant
@@ -351,6 +357,22 @@ def _target(
     return Target(path, unit, module, alone, names, surroundings.near(unit), tests)
 
 
+def suspect_of(mutant: Killed) -> locate.Suspect | None:
+    """The broken unit in its file; None where it is no longer one unit there with the fix's coordinates."""
+    trial = mutant.trial
+    try:
+        module = Module(trial.data)
+    except SourceError:
+        return None
+    texts = [leaf.text for leaf in trial.broken.module.leaves]
+    for unit in module.units:
+        if unit.start == trial.target.unit.start:
+            if [leaf.text for leaf in module.leaves[unit.start : unit.end]] != texts:
+                return None
+            return locate.Suspect(locate.SourceFile(trial.target.path, module), unit, {}, 1.0)
+    return None
+
+
 def _break(target: Target, per_unit: int, single: bool, rng: random.Random) -> Iterator[Trial]:
     """Distinct mutants of a unit."""
     known: set[bytes] = set()
@@ -384,7 +406,37 @@ def _hopeless(run: SuiteRun) -> bool:
     return all(failure.exception != "AssertionError" for failure in run.failures)
 
 
-def _seen(project: Project, trial: Trial, run: SuiteRun) -> Mutant | None:
+def searched(mutant: Killed, edits: int, rng: random.Random) -> dict[int, int]:
+    """What so many of the operators' edits of a mutant show, on lines drawn by their suspicion; line of the file -> code."""
+    suspect = suspect_of(mutant)
+    if suspect is None:
+        return {}
+    run, module, unit = mutant.run, suspect.file.module, suspect.unit
+    target = mutant.trial.target
+    places: dict[int, list[Edit]] = {}
+    for found in enumerate_edits(module, unit, Scope.of(module, unit, (), target.names), (1, 2)):
+        places.setdefault(suspect.line_of(found.edit.start), []).append(found.edit)
+    suspicion = run.spectrum.ochiai()
+    weights = {line: suspicion.get((target.path, line), 0.0) for line in places}
+    if not any(weights.values()):
+        return {}
+    candidates: dict[tuple[int, bytes], dict[str, bytes]] = {}
+    for line in rng.choices(list(weights), list(weights.values()), k=edits):
+        edit = rng.choice(places[line])
+        if parses(module, unit, edit):
+            source = apply_edit(module, edit)
+            candidates.setdefault((line, source), {target.path: source})
+    tests = Tests.of(run, run.failing)
+    order = dict.fromkeys([*tests.failing, *tests.everything])
+    evidence = Evidence(run, tests.failing)
+    verdicts = mutant.runner.validate_many(candidates.items(), list(order), exact=lambda key: True)
+    for (line, _), verdict in verdicts:
+        if verdict.outcome not in (Outcome.PASSED, Outcome.POSTPONED):
+            evidence.note(target.path, line, verdict)
+    return evidence.of(target.path, unit.first_line, unit.last_line)
+
+
+def _seen(project: Project, trial: Trial, run: SuiteRun, tried: dict[int, int]) -> Mutant | None:
     """The mutant as `fix` would see it; None where no failing test entered it."""
     target = trial.target
     first = target.unit.first_line
@@ -392,7 +444,7 @@ def _seen(project: Project, trial: Trial, run: SuiteRun) -> Mutant | None:
     broken = trial.broken
     source = broken.module.source.decode()
     return _record(
-        project, target, first, last, run, source=source, fixes=broken.fixes, operators=broken.operators
+        project, target, first, last, run, source=source, fixes=broken.fixes, operators=broken.operators, tried=tried
     )  # fmt: skip
 
 
@@ -419,13 +471,13 @@ def _innocent(
     other = rng.choice(others)
     return _record(
         project, other, other.unit.first_line, other.unit.last_line, run,
-        source=other.alone.source.decode(), fixes=(), operators=("none",),
+        source=other.alone.source.decode(), fixes=(), operators=("none",), tried={},
     )  # fmt: skip
 
 
 def _record(
     project: Project, target: Target, first: int, last: int, run: SuiteRun, *, source: str, fixes: tuple[Edit, ...],
-    operators: tuple[str, ...],
+    operators: tuple[str, ...], tried: dict[int, int],
 ) -> Mutant | None:  # fmt: skip
     seen = locate.seen_of(target.path, first, last, run)
     if seen is None:
@@ -433,7 +485,7 @@ def _record(
     text = locate.failure_text(locate.failure_at(target.path, first, last, run))
     return Mutant(
         project.package, project.licence, f"{target.path}:{target.unit.name}", source, fixes, operators,
-        target.near, _moved(seen, first - 1), text or FailureText(),
+        target.near, _moved(replace(seen, evidence=tried), first - 1), text or FailureText(),
     )  # fmt: skip
 
 
@@ -444,5 +496,6 @@ def _moved(seen: Execution, lines: int) -> Execution:
         return {line - lines: count for line, count in table.items()}
 
     return replace(
-        seen, cover_fail=less(seen.cover_fail), cover_pass=less(seen.cover_pass), frames=less(dict(seen.frames))
+        seen, cover_fail=less(seen.cover_fail), cover_pass=less(seen.cover_pass), frames=less(dict(seen.frames)),
+        evidence=less(dict(seen.evidence)),
     )  # fmt: skip

@@ -21,6 +21,7 @@ import numpy as np
 from agent.locate import Suspect
 from agent.suggest import Suggestion
 from tools.source.edits import Edit, EditError, apply_edit, parses
+from tools.source.leaves import DEDENT, NEWLINE
 from tools.source.operators import Scope, canonical, enumerate_edits
 from trm.ahead import ahead
 from trm.config import MAX_CONTENT, MAX_SPAN
@@ -54,7 +55,6 @@ _NOTHING: tuple[float, list[Any]] = (-math.inf, [])  # that is still to come fro
 _UNREAD = -4.0  # nats: the best edit of a unit that nobody has read yet
 _SETTLED = 0.01  # nats: a score that the model can raise no more above the prior is not refined
 _AHEAD = 48  # candidates scored while others are validated
-_PUT_OFF = 20_000  # candidates that may wait
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,14 @@ class Candidate:
 
 
 def valid(candidate: Candidate) -> bool:
-    """Whether the unit still parses: what does not is never run."""
-    suspect = candidate.suspect
+    """Whether the unit still parses: what does not is never run, nor a statement before a docstring, which then is none."""
+    suspect, edit = candidate.suspect, candidate.edit
+    leaves = suspect.file.module.leaves
+    writes_statement = edit.tokens and edit.tokens[-1] in (NEWLINE, DEDENT)
+    if writes_statement and edit.start == edit.end < len(leaves) and leaves[edit.start].is_text:
+        return False
     try:
-        return parses(suspect.file.module, suspect.unit, candidate.edit)
+        return parses(suspect.file.module, suspect.unit, edit)
     except EditError:
         return False
 
@@ -351,42 +355,49 @@ def _merged(
 class CostAware:
     """A stream that puts off what turned out to be slow to validate.
 
-    A unit whose candidates must be imported anew (it ran during import, say) costs some fifty times as much a candidate: from the
-    first such verdict its candidates wait until the others' scores have fallen by `penalty` nats.
+    A candidate that has the project imported anew (its unit ran during import, say, or it changes a class body) costs some fifty
+    times as much: it waits until the others' scores have fallen by `penalty` nats.
     """
 
-    def __init__(self, candidates: Iterator[Candidate], penalty: float = 3.0) -> None:
-        self._candidates, self._penalty = candidates, penalty
-        self._slow: set[str] = set()
+    def __init__(self, candidates: Iterable[Candidate] = (), penalty: float = 3.0) -> None:
+        self._candidates, self._penalty = iter(candidates), penalty
+        self._postponed: set[tuple[str, Edit]] = set()
         self._waiting: list[tuple[float, int, Candidate]] = []
         self._numbers = itertools.count()
         self._next: Candidate | None = None
 
-    def slow(self, suspect: Suspect) -> None:
-        """The unit is slow to validate."""
-        self._slow.add(suspect.name)
+    def follow(self, candidates: Iterator[Candidate]) -> None:
+        """Go on with these, once those so far are used up; what waits goes on waiting."""
+        self._candidates = candidates
+
+    def postpone(self, candidate: Candidate) -> None:
+        """It is slow to validate: it comes once more, later."""
+        self._postponed.add((candidate.path, candidate.edit))
+        score = candidate.score - self._penalty
+        heapq.heappush(self._waiting, (-score, next(self._numbers), candidate))
+
+    def was_postponed(self, candidate: Candidate) -> bool:
+        """Whether it has waited already."""
+        return (candidate.path, candidate.edit) in self._postponed
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything was postponed and has not come since."""
+        return bool(self._waiting)
 
     def __iter__(self) -> CostAware:
         return self
 
     def __next__(self) -> Candidate:
-        while True:
-            if self._next is None:
-                self._next = next(self._candidates, None)
-            candidate = self._next
-            if candidate is not None and candidate.suspect.name in self._slow:
-                score = candidate.score - self._penalty
-                heapq.heappush(self._waiting, (-score, next(self._numbers), candidate))
-                self._next = None
-                if len(self._waiting) < _PUT_OFF:
-                    continue
-                return heapq.heappop(self._waiting)[2]
-            if self._waiting and (candidate is None or -self._waiting[0][0] >= candidate.score):
-                return heapq.heappop(self._waiting)[2]
-            if candidate is None:
-                raise StopIteration
-            self._next = None
-            return candidate
+        if self._next is None:
+            self._next = next(self._candidates, None)
+        candidate = self._next
+        if self._waiting and (candidate is None or -self._waiting[0][0] >= candidate.score):
+            return heapq.heappop(self._waiting)[2]
+        if candidate is None:
+            raise StopIteration
+        self._next = None
+        return candidate
 
 
 def suggested(suggestions: Sequence[Suggestion], found: Sequence[Suspect]) -> Iterator[Candidate]:

@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent import locate
-from agent.mutate import Killed, Project, RefusedError, Tally, killed
+from agent.mutate import Killed, Project, RefusedError, Tally, killed, suspect_of
 from agent.reading import encode_suspect
 from tools.runner import Runner
 from tools.source.edits import Edit, EditError, apply_edit, parses
-from tools.source.leaves import Module, SourceError
 from tools.source.operators import canonical
 from tools.verdicts import Outcome, RunnerError, SuiteRun
 from trm.data.build import held_out
@@ -138,22 +137,6 @@ def reward(passed: set[str], shown: Sequence[str], failing: set[str]) -> float:
     repaired = sum(test in passed for test in bad) / len(bad)
     broken = sum(test not in passed for test in good) / max(1, len(good))
     return max(0.0, _SHAPED * (repaired - broken))
-
-
-def suspect_of(mutant: Killed) -> locate.Suspect | None:
-    """The broken unit in its file; None where it is no longer one unit there with the fix's coordinates."""
-    trial = mutant.trial
-    try:
-        module = Module(trial.data)
-    except SourceError:
-        return None
-    texts = [leaf.text for leaf in trial.broken.module.leaves]
-    for unit in module.units:
-        if unit.start == trial.target.unit.start:
-            if [leaf.text for leaf in module.leaves[unit.start : unit.end]] != texts:
-                return None
-            return locate.Suspect(locate.SourceFile(trial.target.path, module), unit, {}, 1.0)
-    return None
 
 
 def choose(

@@ -86,16 +86,19 @@ def search(
     passing: list[Passing] = []
     until = 0.0  # where something passes already
     numbers = itertools.count(1)
+    dry = False  # no candidates are left but those that wait
     last_progress = 0.0
     search_began = time.monotonic()
     tried_before = budget.tried
     end = search_began + seconds
 
     def feed() -> Iterator[tuple[int, dict[str, bytes]]]:
+        nonlocal dry
         while not budget.over(len(flying)):
             if time.monotonic() > (until if passing else end):
                 return
             candidate = waiting.pop() if waiting else next(candidates, None)
+            dry = candidate is None
             if candidate is None or (
                 passing and candidate.score < passing[0].candidate.score - SPREAD
             ):
@@ -105,16 +108,19 @@ def search(
             yield number, patch.with_candidate(candidate).contents()
 
     while True:
-        verdicts = cast(
-            Generator, runner.validate_many(feed(), failing, in_time=lambda: budget.left > 0)
-        )
+        judged = runner.validate_many(
+            feed(), failing, in_time=lambda: budget.left > 0,
+            exact=lambda number: not candidates.was_postponed(flying[number]),
+        )  # fmt: skip
+        verdicts = cast(Generator, judged)
         survivor: tuple[Candidate, Any] | None = None
         try:
             for number, verdict in verdicts:
                 candidate = flying.pop(number)
+                if verdict.outcome is Outcome.POSTPONED:
+                    candidates.postpone(candidate)
+                    continue
                 budget.tried += 1
-                if "ran during" in verdict.reason:
-                    candidates.slow(candidate.suspect)
                 since_partial += partial is not None
                 improves = verdict.passed or (not passing and verdict.failing_test not in (None, failing[0])
                                               and len(failing) > 1
@@ -161,6 +167,8 @@ def search(
                 yield budget.stamp(decide.combine(turned, len(failing) - turned))
                 if not _touched(run, set(failing) & bad, candidate):
                     return partial[1]
+            continue
+        if dry and candidates.waits and not budget.over():
             continue
         break
     if passing:

@@ -224,12 +224,16 @@ class Runner:
         want_failure: bool = False,
         limit_seconds: float | None = None,
         in_time: Callable[[], bool] = lambda: True,
+        exact: Callable[[Key], bool] = lambda key: False,
     ) -> Iterator[tuple[Key, Verdict]]:
         """Judges candidates, `jobs` at once; yields (key, verdict) as they finish.
 
         Candidates are taken from the iterable only shortly before they run. Closing the iterator
         ends those that are running. Whether a test that was cut is only slow takes seconds to tell:
         once `in_time` says no, that is not asked any more.
+
+        A candidate whose code cannot be exchanged in the collected suite has the project imported anew, which takes some fifty
+        times as long. Where `exact` says yes to its key it is not run but postponed (Outcome.POSTPONED).
         """
 
         records, held = self._records, []
@@ -246,7 +250,9 @@ class Runner:
                 if changes != records.changes:
                     request, changes = options(), records.changes
                 doubted = records.open if limit_seconds is None else ()
-                yield Task(key, files, tests, dict(request), doubted=frozenset(doubted))
+                yield Task(
+                    key, files, tests, dict(request), exact=exact(key), doubted=frozenset(doubted)
+                )
 
         for task in self._dispatch.drive(tasks(), jobs or self.jobs):
             verdict = task.verdict(records.own)

@@ -132,6 +132,9 @@ class Task:
             method=self.method, wall=time.perf_counter() - self.began, reason=self.reason,
             failure=answer.failures[0] if answer.failures else None,
         )  # fmt: skip
+        if self.exact and answer.inexact:
+            verdict.outcome, verdict.reason = Outcome.POSTPONED, answer.inexact
+            return verdict
         if answer.invalid is not None:
             verdict.outcome = Outcome.INVALID
             verdict.exception, verdict.message = answer.invalid

@@ -25,6 +25,7 @@ class Outcome(enum.StrEnum):
     SKIPPED = "skipped"  # nothing failed, but a test that ran before is now skipped
     INVALID = "invalid"  # a changed file does not compile
     BLOCKED = "blocked"  # failed because a guard refused something
+    POSTPONED = "postponed"  # only an import of the project anew would do: not judged yet
 
 
 class RunnerError(Exception):

@@ -40,7 +40,8 @@ class Execution:
 
     cover_fail and cover_pass: number of failing and passing tests that ran the line; `failing` and `passing` the totals;
     frames: 1 for lines on the stack of the failure, 2 for the deepest; values: name -> (type name, repr);
-    evidence: 1 tried in vain, 2 changed the failure, 3 improved.
+    evidence: of the best edit that was tried on the line, as agent.evidence has it: 1 broke it otherwise, 2 changed nothing,
+    3 changed the failure, 4 repaired the test and broke something else.
     """
 
     failing: int

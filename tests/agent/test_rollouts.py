@@ -8,7 +8,7 @@ import pytest
 
 from agent import rollouts
 from agent.cli import run
-from agent.mutate import Project, RefusedError, Tally, killed
+from agent.mutate import Project, RefusedError, Tally, killed, suspect_of
 from trm.checkpoint import load_weights
 
 TESTS = """from box import first_word, total
@@ -104,7 +104,7 @@ def test_hidden_tests_change_neither_reward_nor_what_is_read(mutants, predictor,
     seen = rollouts._restricted(found.run, shown)
     assert {result.nodeid for result in seen.results} == set(shown) == set(seen.spectrum.lines)
     assert seen.failing == [test for test in found.run.failing if test in shown]
-    suspect = rollouts.suspect_of(found)
+    suspect = suspect_of(found)
     blind = rollouts.encode_suspect(predictor.vocab, suspect, seen)
     np.testing.assert_array_equal(group.encoded.features, blind.features)
 

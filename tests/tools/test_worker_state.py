@@ -1,7 +1,6 @@
 """What a test leaves behind is noticed wherever it may hide, and what cannot be looked into is not trusted."""
 
 import importlib.util
-import itertools
 import random
 import sys
 import types
@@ -18,7 +17,9 @@ state: Any = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(state)
 
 TEXT = """
-import collections, enum, functools, re
+from __future__ import annotations
+import ast, collections, enum, functools, inspect, itertools, operator, random, re, sys, threading
+import pytest
 from dataclasses import dataclass, field
 
 WORD = re.compile("a")
@@ -74,6 +75,23 @@ class Thing:
         return 1
 
 error = ValueError("x")
+NONE, LOCK, COUNT, RNG, FIRST = object(), threading.Lock(), itertools.count(), random.Random(1), operator.itemgetter(0)
+HERE, TREE, VERSION = threading.local(), ast.parse("a = 1"), sys.version_info
+Pair = collections.namedtuple("Pair", "a b")
+signature = inspect.signature(default)
+
+class Counts(collections.defaultdict):
+    pass
+
+COUNTS = Counts(list, a=[1])
+
+@pytest.fixture
+def given():
+    return []
+
+@pytest.mark.parametrize("n", [1, pytest.param([2], id="two")])
+def marked(n):
+    pass
 """
 
 
@@ -128,6 +146,16 @@ CHANGES: list[Callable[[Any], object]] = [
     lambda m: setattr(m.error, "note", 1),
     lambda m: random.random(),
     lambda m: sys.path.append("somewhere"),
+    lambda m: m.LOCK.acquire(),
+    lambda m: next(m.COUNT),
+    lambda m: m.RNG.random(),
+    lambda m: setattr(m.HERE, "x", 1),
+    lambda m: m.TREE.body.clear(),
+    lambda m: m.COUNTS["b"],
+    lambda m: m.COUNTS["a"].append(2),
+    lambda m: m.marked.pytestmark[0].args[1].append(3),
+    lambda m: m.marked.pytestmark[0].args[1][1].values[0].append(3),
+    lambda m: setattr(m.given, "calls", 1),
 ]
 
 
@@ -149,7 +177,7 @@ def test_changed_arguments_and_environment_are_noticed(module: Any, monkeypatch)
     assert seen(module) != before
 
 
-@pytest.mark.parametrize("value", [itertools.count(), (x for x in "ab"), open, object()])
+@pytest.mark.parametrize("value", [iter([1]), (x for x in "ab"), open])
 def test_what_cannot_be_looked_into_is_not_trusted(module: Any, value: object) -> None:
     if value is open:
         with open(__file__) as module.thing, pytest.raises(state.Hidden):

@@ -59,6 +59,11 @@ class Leaf:
         """Whether this is a NEWLINE, INDENT or DEDENT."""
         return self.kind in LAYOUT
 
+    @property
+    def is_text(self) -> bool:
+        """Whether this is a statement of its own that is only a string: a docstring, mostly."""
+        return self.kind == "string" and self.parent == "expression_statement"
+
 
 @dataclass(frozen=True, slots=True)
 class Node:

@@ -8,7 +8,9 @@ iterator, a lock, an object of an extension) makes the answer no. Standard libra
 
 import collections
 import functools
+import itertools
 import os
+import random
 import re
 import sys
 import threading
@@ -18,15 +20,18 @@ import warnings
 MOST = 5000  # objects that are looked at
 # Instances of classes from these modules do not change, or only in what nobody can tell.
 STILL = {
-    "_abc", "abc", "dataclasses", "datetime", "decimal", "fractions", "logging", "numbers", "pathlib",
-    "typing", "typing_extensions", "uuid", "zoneinfo",
+    "__future__", "_abc", "abc", "dataclasses", "datetime", "decimal", "fractions", "ipaddress", "logging", "numbers",
+    "operator", "pathlib", "sys", "typing", "typing_extensions", "uuid", "zoneinfo",
 }  # fmt: skip
+# Instances of classes from these have attributes and nothing else.
+PLAIN = {"_pytest.fixtures", "_pytest.mark.structures", "ast", "contextlib", "inspect", "pytest"}
 IMPORTED = {"__spec__", "__loader__", "__builtins__"}  # variables of every module
 ATOMS = (
     int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range, slice,
     types.CodeType, types.ModuleType, types.BuiltinFunctionType, types.GetSetDescriptorType,
     types.MemberDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType,
     types.ClassMethodDescriptorType, types.MethodWrapperType, re.Pattern,
+    type(collections.namedtuple("_", "x").x),
 )  # fmt: skip
 if hasattr(types, "GenericAlias"):
     ATOMS += (types.GenericAlias,)
@@ -35,6 +40,8 @@ if hasattr(types, "UnionType"):
 LISTS = (list, tuple, set, frozenset, collections.deque)
 DICTS = (dict, types.MappingProxyType)
 CACHED = type(functools.lru_cache(maxsize=1)(len))
+TOLD = (type(threading.Lock()), type(threading.RLock()), itertools.count)  # by their repr
+MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
 _CELL = type((lambda x: lambda: x)(0).__closure__[0])
 
 
@@ -126,7 +133,17 @@ class Seen:
         elif isinstance(value, BaseException):
             self._add(value.args)
             self._dict(vars(value))
-        elif kind.__module__ in self.names or kind is types.SimpleNamespace:
+        elif kind is functools.cached_property:
+            self._add(value.func)
+        elif kind in TOLD:
+            self.facts.append(repr(value))
+        elif kind is random.Random:
+            self.facts.append(value.getstate())
+        elif kind is threading.local:
+            self._dict(vars(value))
+        elif kind is object or kind is random.SystemRandom:
+            pass
+        elif kind.__module__ in self.names | PLAIN or kind is types.SimpleNamespace:
             self._instance(value, kind)
         else:
             raise Hidden("%s.%s" % (kind.__module__, kind.__qualname__))
@@ -141,7 +158,7 @@ class Seen:
     def _instance(self, value, kind):
         """Its attributes, and what it is made of if it is a container."""
         for base in kind.__mro__:
-            if base.__module__ in self.names or base in (object, types.SimpleNamespace):
+            if base.__module__ in self.names | PLAIN or base in (object, types.SimpleNamespace):
                 names = base.__dict__.get("__slots__", ())
                 for name in (names,) if isinstance(names, str) else names:
                     if name not in ("__dict__", "__weakref__"):
@@ -152,6 +169,9 @@ class Seen:
                 self._add(base(base.__iter__(value)))
             elif base is dict:
                 self._dict(dict(dict.items(value)))
+                self._add(getattr(value, "default_factory", None))
+            elif base in MAPPINGS or base is threading.local:
+                pass  # what they hold is seen at dict, or below
             elif not (base in ATOMS or base.__module__ in STILL | {"enum"}):
                 raise Hidden("%s.%s" % (base.__module__, base.__qualname__))
         if hasattr(value, "__dict__"):
@@ -182,9 +202,7 @@ def _process():
         _Same((sys.stdin, sys.stdout, sys.stderr, sys.excepthook)),
         _Same(tuple(vars(sys.modules["builtins"]).values())),
     ]  # fmt: skip
-    generator = sys.modules.get("random")
-    if generator is not None:
-        facts.append(generator.getstate())
+    facts.append(random.getstate())
     context = sys.modules.get("decimal")
     if context is not None:
         facts.append(repr(context.getcontext()))

@@ -148,9 +148,13 @@ class View:
                 if self._is_condition(item, parent_kind):
                     item.condition = True
                     self._put("condition", item)
-        elif parent_kind in _SUITES and item.kind not in _SUITES:
+        elif parent_kind in _SUITES and item.kind not in _SUITES and not self.is_text(item):
             whole = self.span(item) is not None
             self._put("statement" if whole else "part", item)
+
+    def is_text(self, item: Item) -> bool:
+        """Whether a statement is only a string: a docstring, mostly. Nothing is gained by an edit of it or before it."""
+        return item.end - item.start == 1 and self.module.leaves[item.start].is_text
 
     def _is_condition(self, item: Item, parent_kind: str) -> bool:
         if item.field == "condition" or parent_kind in (
@@ -165,7 +169,7 @@ class View:
 
     def _gaps(self, statements: list[Item]) -> None:
         for statement in statements:
-            if self.begins_line(statement):
+            if self.begins_line(statement) and not self.is_text(statement):
                 if (
                     self.texts[statement.start] in ("class", "def", "@")
                     and statement.start == self.unit.start

@@ -1,0 +1,55 @@
+"""Evidence: what edits that were tried in vain show about the lines they changed.
+
+Of a line it says how the failing test answered the edits there, as mutation-based fault localization asks (Metallaxis:
+Papadakis and Le Traon, STVR 2015): a line whose edits leave the failure as it was has little to do with it. It is recorded
+for mutants, from which the model learns to read it, and in a repair, where the suspects are read again with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from tools.verdicts import Outcome, SuiteRun, Verdict
+
+# What came of the best edit of a line: codes of trm.encode.EVIDENCE.
+BROKE = 1  # only others kinds of failure, hangs and crashes
+SAME = 2  # the failure did not change
+CHANGED = 3  # the same kind of failure, or a failed assertion, with another message
+REPAIRED = 4  # the failing test passed, though something else did not
+
+_VARYING = re.compile(r"0x[0-9a-fA-F]+|/tmp/\S+")  # of a message, from run to run
+
+
+class Evidence:
+    """What came of edits so far, by file and line. failing: the tests they were to repair, in the order of trying."""
+
+    def __init__(self, run: SuiteRun, failing: Sequence[str]) -> None:
+        self._first = failing[0]
+        result = next((r for r in run.results if r.nodeid == self._first), None)
+        self._before = _said(result.exception, result.message) if result else ("", "")
+        self._lines: dict[str, dict[int, int]] = {}
+
+    def note(self, path: str, line: int, verdict: Verdict) -> None:
+        """Remember what came of an edit that does not repair everything."""
+        lines = self._lines.setdefault(path, {})
+        lines[line] = max(lines.get(line, 0), self._outcome(verdict))
+
+    def _outcome(self, verdict: Verdict) -> int:
+        if verdict.failing_test != self._first:
+            return REPAIRED if verdict.failing_test is not None else BROKE
+        if verdict.outcome not in (Outcome.FAILED, Outcome.ERROR):
+            return BROKE
+        now = _said(verdict.exception, verdict.message)
+        if now == self._before:
+            return SAME
+        return CHANGED if now[0] in (self._before[0], "AssertionError") else BROKE
+
+    def of(self, path: str, first: int, last: int) -> dict[int, int]:
+        """line -> code, of lines `first` to `last` of a file."""
+        lines = self._lines.get(path, {})
+        return {line: code for line, code in sorted(lines.items()) if first <= line <= last}
+
+
+def _said(exception: str | None, message: str | None) -> tuple[str, str]:
+    return exception or "", _VARYING.sub("", message or "")
