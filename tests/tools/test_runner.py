@@ -565,3 +565,44 @@ def test_what_is_imported_anew_is_collected_in_the_suites_order(tmp_path) -> Non
         tests = ["tests/test_main.py::test_main", "sub/test_sub.py::test_sub"]
         verdict = runner.validate({"main.py": changed_text}, tests)
     assert (verdict.outcome, verdict.method) == (Outcome.PASSED, "overlay")
+
+
+@pytest.mark.parametrize("of_the_project", [False, True])
+def test_plugins_are_imported_once_for_all_that_import_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_the_project: bool
+) -> None:
+    root, site = tmp_path / "project", tmp_path / "site"
+    root.mkdir()
+    info = site / "helper-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: helper\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[pytest11]\nhelper = helper\n")
+    own = "import box\n" if of_the_project else ""
+    (site / "helper.py").write_text(f"{own}import os\n\nPROCESS = os.getpid()\n")
+    (root / "box.py").write_text("SIZE = 1\n")
+    (root / "test_box.py").write_text(
+        "import os\nimport box\nimport helper\n\ndef test_size():\n    assert box.SIZE == 0 and os.getpid() != helper.PROCESS\n"
+    )
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    with Runner(root, sys.executable, jobs=1) as runner:
+        assert runner.baseline().failing == ["test_box.py::test_size"]
+        stream = ((n, {"box.py": b"SIZE = 0\n"}) for n in range(4))
+        verdicts = [v for _, v in runner.validate_many(stream, ["test_box.py::test_size"])]
+    assert {v.method for v in verdicts} == {"overlay"}
+    outcomes = [v.outcome for v in verdicts]
+    later = Outcome.FAILED if of_the_project else Outcome.PASSED
+    assert outcomes == [Outcome.FAILED, later, later, later]
+
+
+def test_what_needs_an_import_is_postponed_on_demand(repo) -> None:
+    root = repo("import_time")
+    with Runner(root, sys.executable) as runner:
+        tests = runner.baseline().failing
+        good = changed(root, "units/__init__.py", '"km": 100.0', '"km": 1000.0')
+        first, second = (
+            dict(runner.validate_many([(0, good)], tests, exact=lambda key, yes=yes: yes))[0]
+            for yes in (True, False)
+        )
+    assert first.outcome is Outcome.POSTPONED and first.results == [] and first.reason
+    assert second.passed and second.method == "overlay"

@@ -5,6 +5,7 @@ Standard library and the user's pytest, Python >= 3.8.
 
 import os
 import sys
+import threading
 
 confine = sys.modules["_trm_worker_confine"]
 namespaces = sys.modules["_trm_worker_namespaces"]
@@ -71,6 +72,31 @@ class Zygote:
 
     def __init__(self, settings, guards):
         self.settings, self.guards = settings, guards
+        self.tree, self.asked = observe.Tree(settings["root"]), 0
+
+    def prepare(self, request):
+        """Runs before each child; before the second that starts pytest, what these would all import is imported."""
+        self.asked += not request["plain"]
+        if self.asked == 2 and not request["plain"]:
+            self.preload()
+        return None, (None, None)
+
+    def preload(self):
+        """Imports pytest's plugins, unless something of the project comes along: it may be a plugin, or what one needs."""
+        folder = os.path.join(self.settings["scratch"], "nothing")
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                namespaces.die_with_parent()
+                os.mkdir(folder, 0o700)
+                before = self.tree.loaded()
+                runs.load_plugins(folder)
+                code = int(self.tree.loaded() != before or threading.active_count() > 1)
+            finally:
+                os._exit(code)
+        if os.waitpid(pid, 0)[1] == 0:
+            runs.load_plugins(folder)
 
     def body(self, request, put, place, _):
         """A child's whole life."""

@@ -6,6 +6,7 @@ goes through `put(kind, data)`.
 
 import os
 import sys
+import tempfile
 
 import pytest
 
@@ -140,6 +141,23 @@ def collection_error(path, error, tree):
         "path": where, "exception": type(error).__name__, "message": str(error)[:2000],
         "line": line, "missing_module": missing, "collecting": tree.relative(path) or path,
     }  # fmt: skip
+
+
+def load_plugins(folder):
+    """Imports the plugins of the installed packages as pytest does, outside any project; `folder`: an empty one."""
+    from _pytest.config import _prepareconfig
+
+    names = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS", "DJANGO_SETTINGS_MODULE")
+    taken = {name: os.environ.pop(name) for name in names if name in os.environ}
+    here = os.getcwd()
+    os.chdir(folder)
+    try:
+        config = _prepareconfig(["--noconftest", "-s", "-c", os.devnull, "--rootdir", folder], [])
+        config._ensure_unconfigure()
+    finally:
+        os.chdir(here)
+        os.environ.update(taken)
+        tempfile.tempdir = None  # each child has a place of its own
 
 
 def run_pytest(args, plugin):

@@ -147,7 +147,7 @@ def main():
     os.close(fds[2])
     os.close(fds[3])
     zygote = fresh.Zygote(settings, guards)
-    serve.Server(fds[0], fds[1], settings, zygote.body, keep=[child]).run()
+    serve.Server(fds[0], fds[1], settings, zygote.body, keep=[child], prepare=zygote.prepare).run()
     return 0
 
 
