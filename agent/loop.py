@@ -22,6 +22,7 @@ from agent.budget import Budget
 from agent.diffs import make_diff
 from agent.errors import TestsCannotRun, UsageError
 from agent.events import SCHEMA, Event, Finished, Note, PatchFound, Started
+from agent.evidence import Evidence
 from agent.first_run import check_runnable, in_thread, told
 from agent.propose import CostAware
 from agent.reading import Reader, show_suspects
@@ -168,6 +169,7 @@ class _Run:
         tests = Tests.of(run, list(uncollected) or failing)
         found: list[locate.Suspect] | None = None
         stream, asked = CostAware(), False
+        evidence = Evidence(run, tests.failing)
 
         def search_on(seconds: float) -> Iterator[Event]:
             nonlocal found, asked
@@ -181,13 +183,21 @@ class _Run:
             while True:
                 if not asked:
                     candidates = yield from reader.candidates(
-                        run, self.sources, found, bool(broken)
+                        run, self.sources, found, bool(broken), evidence
                     )
                     stream.follow(candidates)
                     asked = True
                 began = time.monotonic()
                 repaired = yield from search(
-                    runner, run, stream, tests, patch, self.budget, self.request.patience, seconds
+                    runner,
+                    run,
+                    stream,
+                    tests,
+                    patch,
+                    self.budget,
+                    evidence,
+                    self.request.patience,
+                    seconds,
                 )
                 if repaired is not None or not reader.provisional or self.budget.over():
                     return repaired

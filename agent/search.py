@@ -13,6 +13,7 @@ from agent import decide
 from agent.budget import Budget
 from agent.choose import MOST_PASSING, Passing, choose
 from agent.events import CandidateTried, Event, SearchProgress
+from agent.evidence import Evidence
 from agent.propose import Candidate, CostAware
 from tools.runner import Runner
 from tools.verdicts import Outcome, SuiteRun, Verdict
@@ -71,12 +72,13 @@ class Found:
 
 
 def search(
-    runner: Runner, run: SuiteRun, candidates: CostAware, tests: Tests, patch: PatchedFiles, budget: Budget, patience: float,
-    seconds: float = math.inf,
+    runner: Runner, run: SuiteRun, candidates: CostAware, tests: Tests, patch: PatchedFiles, budget: Budget, evidence: Evidence,
+    patience: float, seconds: float = math.inf,
 ) -> Iterator[Event]:  # fmt: skip
     """Try candidates in order until one passes everything, and `patience` seconds more. Returns Found or None.
 
-    seconds: after which it gives up for now; `candidates` go on where it stopped.
+    evidence: where what comes of candidates is noted. seconds: after which it gives up for now; `candidates` go on where
+    it stopped.
     """
     failing, everything = tests.failing, tests.everything
     flying: dict[int, Candidate] = {}
@@ -121,6 +123,8 @@ def search(
                     candidates.postpone(candidate)
                     continue
                 budget.tried += 1
+                if not verdict.passed:
+                    evidence.note(candidate.path, candidate.line, verdict)
                 since_partial += partial is not None
                 improves = verdict.passed or (not passing and verdict.failing_test not in (None, failing[0])
                                               and len(failing) > 1
@@ -149,6 +153,7 @@ def search(
             if verdict.passed:
                 whole = runner.validate(attempt.contents(), everything)
                 if not whole.passed:
+                    evidence.note(candidate.path, candidate.line, whole)
                     yield budget.stamp(decide.accept(False, f"breaks {whole.failing_test}"))
                     continue
                 yield budget.stamp(decide.accept(True, f"all {len(everything)} tests pass"))

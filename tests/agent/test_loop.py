@@ -334,16 +334,21 @@ def test_a_late_model_takes_over_and_nothing_is_tried_twice(
     project, late, checkpoint, monkeypatch
 ) -> None:
     from agent.events import RecursionStep
-    from agent.propose import Candidate
+    from agent.propose import Candidate, CostAware
 
     texts = []
-    source = Candidate.source
+    source, postpone = Candidate.source, CostAware.postpone
 
     def noted(self: Candidate) -> bytes:
         texts.append(source(self))
         return texts[-1]
 
+    def later(self: CostAware, candidate: Candidate) -> None:
+        texts.remove(source(candidate))  # it was not tried
+        postpone(self, candidate)
+
     monkeypatch.setattr(Candidate, "source", noted)
+    monkeypatch.setattr(CostAware, "postpone", later)
     root = project(calc=CALC, test_calc=UNFIXABLE)
     read, before, after = False, 0, 0
     for event in fix(request(root, rank="trm", checkpoint=checkpoint)):

@@ -14,7 +14,17 @@ from itertools import accumulate
 
 from tools.source.edits import Edit
 from tools.source.leaves import Module, Unit
-from tools.source.operators import calls, conditions, copies, names, statements, swaps, values, wide
+from tools.source.operators import (
+    calls,
+    conditions,
+    copies,
+    loans,
+    names,
+    statements,
+    swaps,
+    values,
+    wide,
+)
 from tools.source.operators.base import REGISTRY, Candidate, Operator, canonical
 from tools.source.operators.scope import Scope
 from tools.source.operators.view import Item, view_of
@@ -85,4 +95,4 @@ def sample_edit(
 
 
 __all__ = ["FAMILIES", "OPERATORS", "Candidate", "Operator", "Scope", "calls", "canonical", "conditions",
-           "copies", "enumerate_edits", "names", "sample_edit", "statements", "swaps", "values", "wide"]  # fmt: skip
+           "copies", "enumerate_edits", "loans", "names", "sample_edit", "statements", "swaps", "values", "wide"]  # fmt: skip

@@ -114,6 +114,11 @@ class _FileNames:
     keywords: tuple[str, ...]
 
 
+def known_names(module: Module) -> frozenset[str]:
+    """Names that every function of the file can use."""
+    return frozenset((*_file_names(module).top, *_BUILTINS, *_RECEIVERS))
+
+
 @functools.lru_cache(maxsize=8)
 def _file_names(module: Module) -> _FileNames:
     """Names of the whole file, the frequent ones first."""

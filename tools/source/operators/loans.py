@@ -1,0 +1,104 @@
+"""Statements borrowed from other functions of the file.
+
+Every fifth statement of up to 14 tokens stands, letter for letter, in another function of its file and not twice in its
+own (60 of the training projects): the plastic surgery hypothesis (Barr et al., FSE 2014).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tools.source.leaves import DEDENT, INDENT, NEWLINE, Module
+from tools.source.operators.base import operator
+from tools.source.operators.scope import Scope, known_names
+from tools.source.operators.statements import in_function, in_loop
+from tools.source.operators.view import Change, Item, Tokens, View
+
+_SIMPLE = frozenset({"expression_statement", "return_statement", "raise_statement", "delete_statement",
+                     "continue_statement", "break_statement"})  # fmt: skip
+_ENDS = ("return_statement", "raise_statement", "break_statement", "continue_statement")
+_LONGEST = 16  # tokens
+_MOST = 40  # statements lent to a unit
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """start: its first leaf; word: its first token; names: variables that it reads or binds."""
+
+    start: int
+    tokens: Tokens
+    names: frozenset[str]
+    guard: bool
+
+
+@functools.lru_cache(maxsize=8)
+def _statements(module: Module) -> list[_Statement]:
+    """Simple statements of blocks, and `if` with one of them."""
+    found = []
+    nodes, leaves = module.nodes, module.leaves
+    for node in nodes:
+        if not 2 <= node.end - node.start <= _LONGEST or node.parent < 0:
+            continue
+        if nodes[node.parent].kind != "block" or leaves[node.start].is_text:
+            continue
+        inside = leaves[node.start : node.end]
+        layout = [leaf.text for leaf in inside if leaf.is_layout]
+        guard = node.kind == "if_statement" and layout == [NEWLINE, INDENT]
+        if not guard and (node.kind not in _SIMPLE or layout):
+            continue
+        names = frozenset(
+            leaf.text for leaf in inside
+            if leaf.kind == "identifier" and leaf.field != "attribute"
+            and (leaf.parent, leaf.field) != ("keyword_argument", "name")
+        )  # fmt: skip
+        end = (NEWLINE, DEDENT) if guard else (NEWLINE,)
+        found.append(_Statement(node.start, (*(leaf.text for leaf in inside), *end), names, guard))
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def _lent(view: View) -> list[_Statement]:
+    """What the other functions of the file lend to a unit: names are known there, nearest first."""
+    module, unit = view.module, view.unit
+    known = known_names(module) | set(view.texts[unit.start : unit.end])
+    every = _statements(module)
+    own = {s.tokens for s in every if unit.start <= s.start < unit.end}
+    found: dict[Tokens, _Statement] = {}
+    for statement in sorted(every, key=lambda s: abs(s.start - unit.start)):
+        if statement.tokens not in own and statement.names <= known:
+            found.setdefault(statement.tokens, statement)
+            if len(found) == _MOST:
+                break
+    return list(found.values())
+
+
+@operator(
+    "statement_borrow",
+    "insertion",
+    4,
+    "gap",
+    (
+        "def f(self, a):\n    self.g(a)\ndef h(self):\n    self.n += 1\n    self.seen.clear()",
+        "def f(self, a):\n    self.g(a)\n    self.seen.clear()\ndef h(self):\n    self.n += 1\n    self.seen.clear()",
+    ),
+    (
+        "def f(a):\n    b(a)\ndef g(a):\n    if a is None:\n        return 0\n    b()",
+        "def f(a):\n    if a is None:\n        return 0\n    b(a)\ndef g(a):\n    if a is None:\n        return 0\n    b()",
+    ),
+    weight=0,
+)
+def statement_borrow(view: View, scope: Scope, item: Item) -> Iterator[Change]:
+    """A short statement or guard of another function."""
+    place = item.parent
+    assert place is not None
+    last = item.field == "after"
+    if (last and place.kind in _ENDS) or not in_function(view, place):
+        return
+    loop = in_loop(place)
+    for statement in _lent(view):
+        if {"break", "continue"} & set(statement.tokens) and not loop:
+            continue
+        if last or statement.guard or statement.tokens[0] not in ("return", "raise"):
+            yield item.start, item.start, statement.tokens
