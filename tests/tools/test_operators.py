@@ -152,3 +152,40 @@ def test_scope_orders_names_and_counts_arguments() -> None:
     assert scope.literals == ("1",)
     assert scope.mined == ("7",)
     assert "other" in scope.names and scope.names[:3] == scope.locals
+
+
+def test_docstrings_are_neither_changed_nor_preceded() -> None:
+    module = Module(FUNCTION)
+    unit = module.units[0]
+    at = next(i for i, leaf in enumerate(module.leaves) if leaf.is_text)
+    found = list(enumerate_edits(module, unit, Scope.of(module, unit)))
+    assert any(c.edit.start == c.edit.end == at + 2 for c in found), "after it there are insertions"
+    assert not [c for c in found if c.edit.start <= at < max(c.edit.end, c.edit.start + 1)]
+
+
+def test_statements_on_loan_use_names_that_are_known() -> None:
+    source = """\
+class Box:
+    def put(self, thing):
+        self.things.append(thing)
+
+    def take(self, number):
+        if number is None:
+            raise KeyError(number)
+        found = self.things.pop()
+        self.count -= 1
+        self.seen.add(other)
+        return found
+
+    def look(self):
+        for thing in self.things:
+            self.show(thing)
+            continue
+"""
+    module = Module(source.encode())
+    unit = next(unit for unit in module.units if unit.name.endswith("put"))
+    last_tier = enumerate_edits(module, unit, Scope.of(module, unit), (4,))
+    found = [c.edit for c in last_tier if c.operator == "statement_borrow"]
+    lent = {" ".join(edit.tokens) for edit in found}
+    assert lent == {"self . count -= 1 <NEWLINE>", "self . show ( thing ) <NEWLINE>"}
+    assert all(unit.start <= edit.start <= unit.end for edit in found)
