@@ -37,6 +37,7 @@ from tools.source.leaves import Module
 from tools.source.minimal import minimal
 from tools.source.operators import canonical
 from tools.verdicts import RunnerError, SuiteRun
+from tools.workspace import find_workspace
 
 FAR = 10**9
 MOST = 3000  # candidates counted
@@ -71,7 +72,9 @@ def suite_run(problem: Problem, kept: Path | None) -> tuple[SuiteRun, dict[str, 
         return pickle.loads(file.read_bytes())  # our own
     with tempfile.TemporaryDirectory(prefix="trm-rank-", ignore_cleanup_errors=True) as scratch:
         root = problem.materialize(Path(scratch) / "repo")
-        with Runner(root, sys.executable, list(problem.pytest_args), jobs=1) as runner:
+        workspace = find_workspace(root, problem.python or sys.executable)
+        arguments = workspace.pytest_args(problem.pytest_args)
+        with Runner(root, workspace.python, arguments, jobs=1) as runner:
             run = runner.baseline()
         files = {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*.py")}
     if file is not None:
