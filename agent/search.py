@@ -20,6 +20,7 @@ from tools.verdicts import Outcome, SuiteRun, Verdict
 
 SPREAD = 4.0  # nats: what is so much less likely than a patch that passes is not tried beside it
 PARTIAL_PATIENCE = 400  # candidates tried after a partial repair before building on it
+MOST_PARTIAL = 3  # partial repairs kept until then
 _PROGRESS_EVERY = 0.25  # seconds
 
 
@@ -83,8 +84,9 @@ def search(
     failing, everything = tests.failing, tests.everything
     flying: dict[int, Candidate] = {}
     waiting: list[Candidate] = []
-    partial: tuple[int, Found] | None = None
+    partial: list[tuple[int, Found]] = []  # what repairs failing tests, with how many, most first
     since_partial = 0
+    alone = False  # the failing tests that are left do not run what it changed
     passing: list[Passing] = []
     until = 0.0  # where something passes already
     numbers = itertools.count(1)
@@ -125,7 +127,7 @@ def search(
                 budget.tried += 1
                 if not verdict.passed:
                     evidence.note(candidate.path, candidate.line, verdict)
-                since_partial += partial is not None
+                since_partial += bool(partial)
                 improves = verdict.passed or (not passing and verdict.failing_test not in (None, failing[0])
                                               and len(failing) > 1
                                               and verdict.outcome in (Outcome.FAILED, Outcome.ERROR))  # fmt: skip
@@ -141,7 +143,8 @@ def search(
                 if improves:
                     survivor = (candidate, verdict)
                     break
-                if partial is not None and since_partial > PARTIAL_PATIENCE:
+                if partial and since_partial > PARTIAL_PATIENCE:
+                    dry = False
                     break
         finally:
             verdicts.close()
@@ -164,22 +167,34 @@ def search(
                 if patience <= 0 or len(passing) == MOST_PASSING:
                     break
                 continue
-            full = runner.validate(attempt.contents(), everything, stop_at_first=False)
-            bad = _not_passed(full, everything)
-            turned = len(set(failing) - bad)
-            if turned and bad <= set(failing) and (partial is None or turned > partial[0]):
-                partial = (turned, Found(attempt, False, budget.tried))
-                yield budget.stamp(decide.combine(turned, len(failing) - turned))
-                if not _touched(run, set(failing) & bad, candidate):
-                    return partial[1]
-            continue
+            some = runner.validate(attempt.contents(), failing, stop_at_first=False)
+            left = _not_passed(some, failing)
+            turned = len(failing) - len(left)
+            if turned:
+                found = Found(attempt, False, budget.tried)
+                partial = sorted([*partial, (turned, found)], key=lambda pair: -pair[0])[
+                    :MOST_PARTIAL
+                ]
+                alone = partial[0][1] is found and not _touched(run, left, candidate)
+            if not alone:
+                continue
+        # Whether it breaks other tests takes the whole suite, so that is asked only of what may be built upon.
+        if partial and not passing:
+            for turned, found in partial:
+                whole = runner.validate(found.patch.contents(), everything, stop_at_first=False)
+                if _not_passed(whole, everything) <= set(failing):
+                    yield budget.stamp(decide.combine(turned, len(failing) - turned))
+                    return found
+            partial, since_partial, alone = [], 0, False
+            if not dry and not budget.over():
+                continue
         if dry and candidates.waits and not budget.over():
             continue
         break
     if passing:
         best = yield from choose(runner, passing, budget)
         return Found(best.patch, True, best.number)
-    return partial and partial[1]
+    return None
 
 
 def _not_passed(verdict: Verdict, tests: Sequence[str]) -> set[str]:
