@@ -112,19 +112,16 @@ class _Unit:
         self.scope = Scope.of(
             module, unit, extra_literals=tuple(literals), extra_names=tuple(names)
         )
-        self.seen: set[tuple[int, int, tuple[str, ...]]] = set()
+        self.seen: set[_Key] = set()
 
-    def canonical(self, edit: Edit) -> tuple[int, int, tuple[str, ...]] | None:
-        """(start, end, tokens) relative to the unit in canonical form; None for a no-op or one seen before."""
+    def canonical(self, edit: Edit) -> _Key | None:
+        """(start, end, tokens) relative to the unit in canonical form; None for a no-op."""
         base = self.suspect.unit.start
         start, end = edit.start - base, edit.end - base
         if start < 0 or end > len(self.texts):
             return None
         key = canonical(self.texts, Edit(start, end, edit.tokens))
-        if key in self.seen or (key[0] == key[1] and not key[2]):
-            return None
-        self.seen.add(key)
-        return key
+        return None if key[0] == key[1] and not key[2] else key
 
     def candidate(
         self, key: tuple[int, int, tuple[str, ...]], operator: str, tier: int, score: float
@@ -146,7 +143,8 @@ class _Unit:
         suspect = self.suspect
         for found in enumerate_edits(suspect.file.module, suspect.unit, self.scope, tiers):
             key = self.canonical(found.edit)
-            if key is not None:
+            if key is not None and key not in self.seen:
+                self.seen.add(key)
                 yield key, found.operator, found.tier
 
 
@@ -229,6 +227,7 @@ class ModelStream:
             """Put them on the heap: -score, the slots it counts (or _COMPLETE), index."""
             some = [targets[i] for i in indices]
             found = self.predictor.score_targets(self.analysis, some, depths)
+            found = np.maximum(found, [told.get(i, -np.inf) for i in indices])
             mixed = self._mixed(found, lines[indices], prior[indices]).tolist()
             alone = (prior[indices] + math.log(_PRIOR)).tolist()  # what the prior alone gives
             for index, target, depth, value, least in zip(indices, some, depths, mixed, alone, strict=True):  # fmt: skip
@@ -240,6 +239,11 @@ class ModelStream:
             found = self.predictor.targets(self.analysis, [keys[i] for i in indices])
             targets.update(zip(indices, found, strict=True))
             score(indices, [_DEPTHS[0]] * len(indices))
+
+        # An edit can be written in several ways, of which operators know one: the model's own counts if it is likelier.
+        number_of = {key: index for index, key in enumerate(keys)}
+        told: dict[int, float] = {}
+        given: set[int] = set()
 
         # best first: what is known to be best is refined, slot by slot, until it is complete
         heap: list[tuple[float, int, int]] = []
@@ -258,17 +262,28 @@ class ModelStream:
             elif self.bias + coming + math.log1p(-_PRIOR) >= top:
                 coming, proposals = next(rounds, _NOTHING)
                 first = len(keys)
+                likelier: set[int] = set()
                 for proposal in proposals:
                     edit = Edit(base + proposal.start, base + proposal.end, proposal.tokens)
-                    if (key := self.unit.canonical(edit)) is not None:
+                    if (key := self.unit.canonical(edit)) is None:
+                        continue
+                    index = number_of.setdefault(key, len(keys))
+                    if index == len(keys):
                         keys.append(key)
                         origin.append(("model", 0))
+                    if proposal.log_probability > told.get(index, -np.inf):
+                        told[index] = proposal.log_probability
+                        if index < first:
+                            likelier.add(index)
                 fresh = range(first, len(keys))
                 lines = np.append(lines, suspicion[[keys[i][0] for i in fresh]])
                 prior = np.append(prior, np.full(len(fresh), -np.inf))
-                read(fresh)
+                read([*fresh, *(likelier - given)])
             elif heap[0][1] == _COMPLETE:
                 negative, _, index = heapq.heappop(heap)
+                if index in given:
+                    continue
+                given.add(index)
                 candidate = self.unit.candidate(keys[index], *origin[index], -negative)
                 if valid(candidate):
                     yield candidate
