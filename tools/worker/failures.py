@@ -8,6 +8,9 @@ import reprlib
 import sys
 import types
 
+LONG = 60  # signs of a value that is told whole
+DEEPEST = 8  # steps into values
+LARGEST = 4000  # items of containers that are compared one by one
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = 80
 _repr.maxlist = _repr.maxtuple = _repr.maxset = _repr.maxdict = _repr.maxfrozenset = 12
@@ -20,6 +23,57 @@ def short(value, size=80):
     except BaseException as error:  # a broken __repr__ of the code under test
         text = "<%s with a broken repr: %s>" % (type(value).__name__, type(error).__name__)
     return text if len(text) <= size else text[: size - 3] + "..."
+
+
+def sides(actual, expected):
+    """Texts of the sides of a failed ==, at most 400 signs each: of long ones the part in which they differ."""
+    try:
+        for _ in range(DEEPEST):
+            texts = short(actual, 400), short(expected, 400)
+            if all(len(text) <= LONG and "..." not in text for text in texts):
+                break
+            parts = _differing(actual, expected)
+            if parts is None:
+                break
+            actual, expected = parts
+    except BaseException:  # a comparison of the code under test
+        pass
+    return short(actual, 400), short(expected, 400)
+
+
+def _differing(actual, expected):
+    """The parts of two values of one type in which they differ; None where that is the whole."""
+    if type(actual) is not type(expected):
+        return None
+    if isinstance(actual, str):
+        at = next((i for i, (a, b) in enumerate(zip(actual, expected)) if a != b), None)
+        if at is None:
+            at = min(len(actual), len(expected))
+        begin = max(0, at - 10)
+        return actual[begin : at + 30], expected[begin : at + 30]
+    if isinstance(actual, dict):
+        if len(actual) + len(expected) > LARGEST:
+            return None
+        keys = [key for key in {**expected, **actual}
+                if key not in actual or key not in expected or actual[key] != expected[key]]  # fmt: skip
+        if len(keys) == 1 and keys[0] in actual and keys[0] in expected:
+            return actual[keys[0]], expected[keys[0]]
+        if len(keys) == max(len(actual), len(expected)):
+            return None
+        return tuple({key: side[key] for key in keys if key in side} for side in (actual, expected))
+    if isinstance(actual, (list, tuple)):
+        if len(actual) + len(expected) > LARGEST:
+            return None
+        shorter = min(len(actual), len(expected))
+        at = next((i for i in range(shorter) if actual[i] != expected[i]), shorter)
+        if len(actual) == len(expected) and at < shorter:
+            return actual[at], expected[at]
+        return (actual[at : at + 3], expected[at : at + 3]) if at else None
+    if isinstance(actual, (set, frozenset)):
+        return actual - expected, expected - actual
+    if hasattr(actual, "__dict__") and vars(actual) and not isinstance(actual, type):
+        return dict(vars(actual)), dict(vars(expected))
+    return None
 
 
 def describe(error):
@@ -156,8 +210,7 @@ def failure(nodeid, error, traceback, tree, test_path, compared):
                 continue
             if "first" in code.co_varnames[:3] and "second" in frame.f_locals:
                 operator = {"assertEqual": "=="}.get(code.co_name, code.co_name)
-                actual = short(frame.f_locals["first"], 400)
-                expected = short(frame.f_locals["second"], 400)
+                actual, expected = sides(frame.f_locals["first"], frame.f_locals["second"])
                 break
     if len(frames) > 60:
         frames = frames[:20] + frames[-40:]

@@ -109,7 +109,10 @@ class Plugin:
 
     def pytest_assertrepr_compare(self, config, op, left, right):
         if self.want_compare:
-            self.compared = op, failures.short(left, 400), failures.short(right, 400)
+            if op == "==":
+                self.compared = op, *failures.sides(left, right)
+            else:
+                self.compared = op, failures.short(left, 400), failures.short(right, 400)
 
     def outcome(self):
         """The outcome of the item whose reports were recorded last."""
