@@ -28,7 +28,7 @@ Behaviour = Mapping[str, str]  # input -> outcome, see tools.runner.Runner.behav
 
 @dataclass(frozen=True)
 class Passing:
-    """A patch that passes all tests. number: in the order of trying; seconds: CPU time of each test with it."""
+    """A patch that passes. number: in the order of trying; seconds: CPU time of each test that it was judged by."""
 
     number: int
     candidate: Candidate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -78,10 +78,11 @@ def search(
 ) -> Iterator[Event]:  # fmt: skip
     """Try candidates in order until one passes everything, and `patience` seconds more. Returns Found or None.
 
-    evidence: where what comes of candidates is noted. seconds: after which it gives up for now; `candidates` go on where
-    it stopped.
+    What passes has passed the tests that run it; the caller's last check is for all. evidence: where what comes of candidates is
+    noted. seconds: after which it gives up for now; `candidates` go on where it stopped.
     """
     failing, everything = tests.failing, tests.everything
+    plain = set(runner.plain_tests())
     flying: dict[int, Candidate] = {}
     waiting: list[Candidate] = []
     partial: list[tuple[int, Found]] = []  # what repairs failing tests, with how many, most first
@@ -154,12 +155,19 @@ def search(
             candidate, verdict = survivor
             attempt = patch.with_candidate(candidate)
             if verdict.passed:
-                whole = runner.validate(attempt.contents(), everything)
+                concerned = everything
+                if verdict.method == "swap" and not patch.files:
+                    concerned = _concerned(run, everything, candidate, plain)
+                whole = runner.validate(attempt.contents(), concerned)
                 if not whole.passed:
                     evidence.note(candidate.path, candidate.line, whole)
                     yield budget.stamp(decide.accept(False, f"breaks {whole.failing_test}"))
                     continue
-                yield budget.stamp(decide.accept(True, f"all {len(everything)} tests pass"))
+                some = "all" if len(concerned) == len(everything) else f"of {len(everything)} the"
+                reason = (
+                    f"{some} {len(concerned)} tests {'that run it ' if some != 'all' else ''}pass"
+                )
+                yield budget.stamp(decide.accept(True, reason))
                 times = {result.nodeid: result.seconds for result in whole.results}
                 passing.append(Passing(budget.tried, candidate, attempt, times))
                 if len(passing) == 1:
@@ -203,6 +211,23 @@ def _not_passed(verdict: Verdict, tests: Sequence[str]) -> set[str]:
     fine = (Outcome.PASSED, Outcome.SKIPPED)
     failed = {result.nodeid for result in verdict.results if result.outcome not in fine}
     return failed.union(test for test in tests if test not in reached)
+
+
+def _concerned(
+    run: SuiteRun, tests: Sequence[str], candidate: Candidate, plain: Collection[str]
+) -> list[str]:
+    """Those of `tests` that an edit of a function can break: that ran it, or of which the trace does not tell.
+
+    plain: tests that pass and start no programs.
+    """
+    unit = candidate.suspect.unit
+    if unit.kind != "function":
+        return list(tests)
+    lines = set(range(unit.first_line, unit.last_line + 1))
+    return [
+        test for test in tests
+        if test not in plain or not (ran := run.spectrum.lines_of(test)) or not lines.isdisjoint(ran.get(candidate.path, ()))
+    ]  # fmt: skip
 
 
 def _touched(run: SuiteRun, tests: set[str], candidate: Candidate) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
 import os
 import subprocess
 import sys
@@ -27,7 +29,8 @@ from agent.events import (
 )
 from agent.loop import FixRequest, fix
 from agent.search import _not_passed
-from tools.verdicts import Outcome, TestResult, Verdict
+from tools.runner import Runner
+from tools.verdicts import Outcome, SuiteRun, TestResult, Verdict
 
 CALC = "def add(a, b):\n    return a - b\n\n\ndef twice(a):\n    return a * 2\n"
 TEST = (
@@ -418,3 +421,44 @@ def test_a_test_that_was_not_reached_has_not_passed() -> None:
         results=[*results[:1], *(TestResult(name, Outcome.SKIPPED, 0.0) for name in tests[1:3])],
     )
     assert _not_passed(whole, tests) == set(), "a file counts as run where a test of it ran"
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, times: float) -> None:
+    """A plain pytest run that fails so many times, whatever the code."""
+    confirm, count = Runner.confirm, itertools.count(1)
+
+    def red(self: Runner, *args, **kwargs) -> SuiteRun:
+        run = confirm(self, *args, **kwargs)
+        if next(count) <= times:
+            run.results[0] = dataclasses.replace(run.results[0], outcome=Outcome.FAILED)
+        return run
+
+    monkeypatch.setattr(Runner, "confirm", red)
+
+
+def test_a_patch_that_a_plain_pytest_run_refuses_is_not_the_end(project, monkeypatch) -> None:
+    refuse(monkeypatch, 1)
+    root = project(calc=CALC, test_calc=TEST)
+    events = run(root)
+    refused = [d for d in of(events, Decision) if "plain pytest run disagrees" in d.reason]
+    assert len(refused) == 1 and not refused[0].bit
+    assert events[-1].status == "fixed" and passes(root, events[-1].diff)
+
+
+def test_what_every_plain_pytest_run_refuses_is_told(project, monkeypatch) -> None:
+    refuse(monkeypatch, math.inf)
+    events = run(project(calc=CALC, test_calc=TEST), max_candidates=60)
+    assert events[-1].status == "not_fixed" and not of(events, PatchFound)
+    assert "not a plain pytest run (test_calc.py::test_add)" in events[-1].message
+
+
+def test_a_candidate_is_judged_by_the_tests_that_run_it(project) -> None:
+    """The third test starts a program: what that runs is not known."""
+    text = TEST + (
+        "\n\ndef test_program():\n    import subprocess, sys\n\n"
+        "    assert subprocess.run([sys.executable, '-c', 'pass']).returncode == 0\n"
+    )
+    events = run(project(calc=CALC, test_calc=text))
+    (accepted,) = [d for d in of(events, Decision) if d.kind == "accept"]
+    assert accepted.reason == "of 3 the 2 tests that run it pass"
+    assert events[-1].status == "fixed"
