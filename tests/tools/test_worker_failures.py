@@ -45,3 +45,16 @@ class Odd(list):
 def test_the_part_that_differs(actual: object, expected: object, sides: Any) -> None:
     whole = failures.short(actual, 400), failures.short(expected, 400)
     assert failures.sides(actual, expected) == (sides or whole)
+
+
+def test_a_statement_is_told_whole(tmp_path: Path) -> None:
+    path = tmp_path / "test_it.py"
+    path.write_text(
+        "def test():\n    assert f(\n        1,\n    ) == [\n        2,\n    ]\n    with g(\n        3\n    ):\n        h()\n"
+    )
+    told = [failures.statement_at(str(path), line) for line in (1, 2, 5, 7, 10, 99, 0)]
+    statement = "assert f( 1, ) == [ 2, ]"
+    assert told == ["def test():", statement, "2,", "with g( 3 ):", "h()", "", ""]
+    path.write_text("assert (\n    1\n")
+    assert failures.statement_at(str(path), 1) == "assert ("
+    assert failures.statement_at(str(tmp_path / "gone.py"), 1) == ""

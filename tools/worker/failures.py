@@ -3,6 +3,7 @@
 Standard library only, Python >= 3.8.
 """
 
+import itertools
 import os
 import reprlib
 import sys
@@ -162,15 +163,24 @@ def _callee(error, frame):
     return {"callee": head}
 
 
-def _lines_of(path, line):
+def statement_at(path, line):
+    """The logical line that begins at a line of a file, in one line; "" where there is none."""
+    import tokenize
+
     try:
         with open(path, encoding="utf-8", errors="replace") as handle:
-            for number, text in enumerate(handle, 1):
-                if number == line:
-                    return text.strip()
-    except OSError:
+            rows = list(itertools.islice(handle, line - 1, line + 20))
+    except (OSError, ValueError):
+        return ""
+    feed, last = iter(rows), 1
+    try:
+        for token in tokenize.generate_tokens(lambda: next(feed, "")):
+            if token.type == tokenize.NEWLINE:
+                last = token.end[0]
+                break
+    except (tokenize.TokenError, SyntaxError):
         pass
-    return ""
+    return " ".join(row.strip() for row in rows[:last])
 
 
 def _where(frame, line):
@@ -192,7 +202,7 @@ def failure(nodeid, error, traceback, tree, test_path, compared):
         innermost = frame
         line = _where(frame, number)
         if path == test_path:
-            test_line = _lines_of(os.path.join(tree.root, path), line)
+            test_line = statement_at(os.path.join(tree.root, path), line)
         names = {}
         for name, value in list(frame.f_locals.items())[:60]:
             if not name.startswith(("@", "__")):
