@@ -370,6 +370,8 @@ def statement_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
             (name, "=", "0"),
             (name, "=", "[", "]"),
             (name, "=", "None"),
+            (name, "=", "True"),
+            (name, "=", "False"),
         ]
         made += [(name, "=", name, "[", "1", ":", "]")]
         for other in names:
