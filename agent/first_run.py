@@ -12,7 +12,7 @@ from agent.errors import TestsCannotRun
 from agent.events import Event, FailingTest, Note, SuiteProgress, SuiteRan
 from agent.locate import Sources
 from tools.source.leaves import Module
-from tools.verdicts import Outcome, SuiteRun
+from tools.verdicts import CollectionError, Outcome, SuiteRun
 
 _PROGRESS_EVERY = 0.25  # seconds
 
@@ -82,6 +82,30 @@ def told(run: SuiteRun, at: float) -> Iterator[Event]:
             "warning",
             at=at,
         )
+
+
+def beyond_repair(run: SuiteRun, sources: Sources) -> list[str]:
+    """Test files that cannot be collected for a reason that no edit of ours removes, so that the others must do without them.
+
+    Empty where something else than a test file, such as a conftest, is in the way.
+    """
+    found: dict[str, None] = {}
+    for error in run.collection_errors:
+        foreign = error.missing_module and not _is_ours(sources.root, error.missing_module)
+        if foreign or not sources.get(error.path):
+            name = error.collecting.rpartition("/")[2]
+            if not name.endswith(".py") or name in ("conftest.py", "__init__.py"):
+                return []
+            found.setdefault(error.collecting)
+    return list(found)
+
+
+def why(error: CollectionError) -> str:
+    """A collection error in a line."""
+    if error.missing_module:
+        return f"the module {error.missing_module!r} is not installed"
+    said = error.message.splitlines()[0] if error.message else ""
+    return f"{error.exception}: {said}"
 
 
 def check_runnable(run: SuiteRun, sources: Sources, python: str) -> None:

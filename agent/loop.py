@@ -23,7 +23,7 @@ from agent.diffs import make_diff
 from agent.errors import TestsCannotRun, UsageError
 from agent.events import SCHEMA, Event, Finished, Note, PatchFound, Started
 from agent.evidence import Evidence
-from agent.first_run import check_runnable, in_thread, told
+from agent.first_run import beyond_repair, check_runnable, in_thread, told, why
 from agent.propose import CostAware
 from agent.reading import Reader, show_suspects
 from agent.search import Found, PatchedFiles, Tests, search
@@ -102,20 +102,49 @@ class _Run:
         )
         checkpoint = Path(request.checkpoint) if request.checkpoint else None
         reader = Reader(request.rank, checkpoint, request.seed, self.budget)
-        jobs = request.jobs or min(4, os.cpu_count() or 1)
-        limits = Limits(baseline_seconds=min(10.0, max(2.0, request.max_seconds / 10)))
-        runner = Runner(workspace.root, workspace.python, self.arguments, limits, jobs=jobs)
+        runner = self._runner()
         try:
-            yield from self._repair(runner, reader)
+            run = yield from self._suite(runner)
+            files = beyond_repair(run, self.sources)
+            if files:
+                runner.close()
+                runner = self._runner(*(f"--ignore={workspace.root / file}" for file in files))
+                rest = yield from self._suite(runner)
+                if (
+                    not rest.failing and not rest.collection_errors
+                ):  # what is left out is all that is wrong
+                    check_runnable(run, self.sources, workspace.python)
+                for error in run.collection_errors:
+                    if error.collecting in files:
+                        yield Note(
+                            f"{error.collecting} is left out: {why(error)}",
+                            "warning",
+                            at=self.budget.at,
+                        )
+                run = rest
+            yield from self._repair(runner, reader, run)
         except RunnerError as error:
             raise TestsCannotRun(str(error), error.hint) from error
         finally:
             reader.close()
             runner.close()
 
-    def _repair(self, runner: Runner, reader: Reader) -> Iterator[Event]:
+    def _runner(self, *more: str) -> Runner:
+        """A runner of the project's tests; `more` arguments hold for all that follows."""
+        request, workspace = self.request, self.workspace
+        self.arguments = (*self.arguments, *more)
+        jobs = request.jobs or min(4, os.cpu_count() or 1)
+        limits = Limits(baseline_seconds=min(10.0, max(2.0, request.max_seconds / 10)))
+        return Runner(workspace.root, workspace.python, self.arguments, limits, jobs=jobs)
+
+    def _suite(self, runner: Runner) -> Iterator[Event]:
+        """The first run of all tests. Returns a SuiteRun."""
+        return (
+            yield from in_thread(lambda tell: runner.baseline(progress=tell), self.budget, "suite")
+        )
+
+    def _repair(self, runner: Runner, reader: Reader, run: SuiteRun) -> Iterator[Event]:
         budget = self.budget
-        run = yield from in_thread(lambda tell: runner.baseline(progress=tell), budget, "suite")
         yield from told(run, budget.at)
         if run.green:
             message = f"all {len(run.results)} tests pass: nothing to fix"

@@ -22,6 +22,7 @@ from agent.events import (
     Event,
     FailingTest,
     Finished,
+    Note,
     PatchFound,
     Started,
     SuiteRan,
@@ -321,7 +322,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 def test_a_model_that_is_late_is_not_waited_for(project, late) -> None:
-    from agent.events import Note, RecursionStep
+    from agent.events import RecursionStep
 
     events = []
     for event in fix(request(project(calc=CALC, test_calc=TEST), rank="trm")):
@@ -462,3 +463,33 @@ def test_a_candidate_is_judged_by_the_tests_that_run_it(project) -> None:
     (accepted,) = [d for d in of(events, Decision) if d.kind == "accept"]
     assert accepted.reason == "of 3 the 2 tests that run it pass"
     assert events[-1].status == "fixed"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import nowhere_to_be_found\n", "the module 'nowhere_to_be_found' is not installed"),
+        ("open('no/such/data')\n", "FileNotFoundError: [Errno 2]"),
+    ],
+)
+def test_a_test_file_that_cannot_be_collected_here_is_left_out(project, text, said) -> None:
+    root = project(calc=CALC, test_calc=TEST, test_other=text + "\n\ndef test():\n    pass\n")
+    events = run(root)
+    assert events[-1].status == "fixed", events[-1].message
+    (note,) = [n.text for n in of(events, Note) if "left out" in n.text]
+    assert note.startswith(f"test_other.py is left out: {said}")
+    (patch,) = of(events, PatchFound)
+    assert "--ignore=" in patch.verified_by
+
+
+def test_where_nothing_else_is_wrong_it_is_what_cannot_be_collected(project) -> None:
+    calc = CALC.replace("a - b", "a + b")
+    root = project(calc=calc, test_calc=TEST, test_other="import nowhere_to_be_found\n")
+    with pytest.raises(TestsCannotRun, match="'nowhere_to_be_found' is not installed"):
+        run(root)
+
+
+def test_a_conftest_that_cannot_be_collected_is_in_the_way_of_all(project) -> None:
+    root = project(calc=CALC, test_calc=TEST, conftest="import nowhere_to_be_found\n")
+    with pytest.raises(TestsCannotRun, match="'nowhere_to_be_found' is not installed"):
+        run(root)
