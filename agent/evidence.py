@@ -2,7 +2,7 @@
 
 Of a line it says how the failing test answered the edits there, as mutation-based fault localization asks (Metallaxis:
 Papadakis and Le Traon, STVR 2015): a line whose edits leave the failure as it was has little to do with it. It is recorded
-for mutants, from which the model learns to read it, and in a repair, where the suspects are read again with it.
+for mutants, from which the model learns to read it; `fix` does not read again with it (docs/decisions.md).
 """
 
 from __future__ import annotations

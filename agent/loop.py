@@ -22,7 +22,6 @@ from agent.budget import Budget
 from agent.diffs import make_diff
 from agent.errors import TestsCannotRun, UsageError
 from agent.events import SCHEMA, Event, Finished, Note, PatchFound, Started
-from agent.evidence import Evidence
 from agent.first_run import beyond_repair, check_runnable, in_thread, told, why
 from agent.propose import CostAware
 from agent.reading import Reader, show_suspects
@@ -205,7 +204,6 @@ class _Run:
         tests = Tests.of(run, list(uncollected) or failing)
         found: list[locate.Suspect] | None = None
         stream, asked = CostAware(), False
-        evidence = Evidence(run, tests.failing)
 
         def search_on(seconds: float) -> Iterator[Event]:
             nonlocal found, asked
@@ -219,7 +217,7 @@ class _Run:
             while True:
                 if not asked:
                     candidates = yield from reader.candidates(
-                        run, self.sources, found, bool(broken), evidence
+                        run, self.sources, found, bool(broken)
                     )
                     stream.follow(candidates)
                     asked = True
@@ -231,7 +229,6 @@ class _Run:
                     tests,
                     patch,
                     self.budget,
-                    evidence,
                     self.request.patience,
                     seconds,
                 )

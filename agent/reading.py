@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 import math
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from agent import decide, locate, suggest
 from agent.budget import Budget
 from agent.errors import CheckpointError
 from agent.events import Event, Interval, Note, RecursionStep, Suspect
-from agent.evidence import Evidence
 from agent.first_run import test_literals
 from agent.propose import Candidate, ModelStream, bias_of, by_tier, merged, shares, suggested
 from tools.source.edits import Edit
@@ -38,34 +36,17 @@ LONGEST_UNIT = 430  # leaves, so that context fits too; longer units are enumera
 _surroundings = functools.lru_cache(maxsize=64)(Surroundings)  # a file has many suspects
 
 
-def encode_suspect(
-    vocab: Any, suspect: locate.Suspect, run: SuiteRun, evidence: Evidence | None = None
-) -> Encoded:
-    """The unit as the model reads it: its leaves, names in reach, what the tests of `run` showed of it, and edits in vain."""
+def encode_suspect(vocab: Any, suspect: locate.Suspect, run: SuiteRun) -> Encoded:
+    """The unit as the model reads it: its leaves, names in reach, and what the tests of `run` showed of it."""
     from trm.encode import encode
 
     module, unit = suspect.file.module, suspect.unit
     leaves = module.leaves[unit.start : unit.end]
     names = _surroundings(module).near(unit)
     failure = locate.failure_text(locate.failure_of(suspect, run))
-    execution = locate.execution_of(suspect, run)
-    if execution is not None and evidence is not None:
-        shown = evidence.of(suspect.file.path, unit.first_line, unit.last_line)
-        execution = dataclasses.replace(execution, evidence=shown)
-    return encode(vocab, leaves, names=names, execution=execution, failure=failure)
-
-
-def twice(
-    first: Iterator[Candidate], again: Callable[[], Iterator[Candidate]]
-) -> Iterator[Candidate]:
-    """AGAIN of the first candidates, then those of `again` that were not among them."""
-    taken: set[tuple[str, Edit]] = set()
-    for candidate in itertools.islice(first, AGAIN):
-        taken.add((candidate.path, candidate.edit))
-        yield candidate
-    if len(taken) == AGAIN:
-        cast(Generator, first).close()
-        yield from (c for c in again() if (c.path, c.edit) not in taken)
+    return encode(
+        vocab, leaves, names=names, execution=locate.execution_of(suspect, run), failure=failure
+    )
 
 
 class Reader:
@@ -124,12 +105,11 @@ class Reader:
         return self._predictor
 
     def candidates(
-        self, run: SuiteRun, sources: locate.Sources, found: Sequence[locate.Suspect], broken: bool, evidence: Evidence
-    ) -> Iterator[Event]:  # fmt: skip
+        self, run: SuiteRun, sources: locate.Sources, found: Sequence[locate.Suspect], broken: bool
+    ) -> Iterator[Event]:
         """Tell how the suspects are read; returns the candidates, likeliest first.
 
-        broken: the suite does not collect; then there is no trace to read and suggestions and tiers must do. evidence: what comes
-        of the candidates is noted there while they are taken; after AGAIN of them the others are ordered anew.
+        broken: the suite does not collect; then there is no trace to read and suggestions and tiers must do.
         """
         literals = test_literals(run)
         cheap = suggested(suggest.suggestions(run, sources), found)
@@ -153,18 +133,11 @@ class Reader:
         readable = [s for s in found if s.unit.end - s.unit.start <= LONGEST_UNIT]
         share = dict(zip(map(id, found), shares(found, best), strict=True))
 
-        def stream_of(suspect: locate.Suspect, shown: Evidence | None = None) -> ModelStream:
-            analysis = self._read(predictor, suspect, run, shown)
+        def stream_of(suspect: locate.Suspect) -> ModelStream:
+            analysis = self._read(predictor, suspect, run)
             return ModelStream(
                 suspect, analysis, predictor, best, literals, share=share[id(suspect)]
             )
-
-        def again() -> Iterator[Candidate]:
-            readers = [
-                (bias_of(s, best), functools.partial(stream_of, s, evidence))
-                for s in readable[:MOST_READ]
-            ]
-            return merged([], readers)
 
         streams: list[ModelStream] = []
         for suspect in readable[:READ_UNITS]:
@@ -186,7 +159,7 @@ class Reader:
         rest = [s for s in found if id(s) not in read]
         everything = itertools.chain(
             cheap,
-            twice(merged(streams, unread), again),
+            merged(streams, unread),
             by_tier(rest[:60], "ochiai", self.seed, literals),
         )
         return (c for c in everything if (c.path, c.edit) not in self._tried)
@@ -203,13 +176,7 @@ class Reader:
                 self._tried.add(key)
                 yield candidate
 
-    def _read(
-        self, predictor: Any, suspect: locate.Suspect, run: SuiteRun, evidence: Evidence | None
-    ) -> Any:
-        if evidence is not None:
-            return predictor.analyse(
-                encode_suspect(predictor.vocab, suspect, run, evidence), greedy=False
-            )
+    def _read(self, predictor: Any, suspect: locate.Suspect, run: SuiteRun) -> Any:
         module, unit = suspect.file.module, suspect.unit
         text_before = module.source[: module.leaves[unit.end - 1].end]
         key = (suspect.file.path, unit.name, hash((text_before, *sorted(run.failing))))

@@ -13,7 +13,6 @@ from agent import decide
 from agent.budget import Budget
 from agent.choose import MOST_PASSING, Passing, choose
 from agent.events import CandidateTried, Event, SearchProgress
-from agent.evidence import Evidence
 from agent.propose import Candidate, CostAware
 from tools.runner import Runner
 from tools.verdicts import Outcome, SuiteRun, Verdict
@@ -73,13 +72,13 @@ class Found:
 
 
 def search(
-    runner: Runner, run: SuiteRun, candidates: CostAware, tests: Tests, patch: PatchedFiles, budget: Budget, evidence: Evidence,
-    patience: float, seconds: float = math.inf,
+    runner: Runner, run: SuiteRun, candidates: CostAware, tests: Tests, patch: PatchedFiles, budget: Budget, patience: float,
+    seconds: float = math.inf,
 ) -> Iterator[Event]:  # fmt: skip
     """Try candidates in order until one passes everything, and `patience` seconds more. Returns Found or None.
 
-    What passes has passed the tests that run it; the caller's last check is for all. evidence: where what comes of candidates is
-    noted. seconds: after which it gives up for now; `candidates` go on where it stopped.
+    What passes has passed the tests that run it; the caller's last check is for all. seconds: after which it gives up for now;
+    `candidates` go on where it stopped.
     """
     failing, everything = tests.failing, tests.everything
     plain = set(runner.plain_tests())
@@ -126,8 +125,6 @@ def search(
                     candidates.postpone(candidate)
                     continue
                 budget.tried += 1
-                if not verdict.passed:
-                    evidence.note(candidate.path, candidate.line, verdict)
                 since_partial += bool(partial)
                 improves = verdict.passed or (not passing and verdict.failing_test not in (None, failing[0])
                                               and len(failing) > 1
@@ -160,7 +157,6 @@ def search(
                     concerned = _concerned(run, everything, candidate, plain)
                 whole = runner.validate(attempt.contents(), concerned)
                 if not whole.passed:
-                    evidence.note(candidate.path, candidate.line, whole)
                     yield budget.stamp(decide.accept(False, f"breaks {whole.failing_test}"))
                     continue
                 some = "all" if len(concerned) == len(everything) else f"of {len(everything)} the"

@@ -29,7 +29,6 @@ import numpy as np
 from agent import locate
 from agent.budget import Budget
 from agent.evalsets import Problem, load
-from agent.evidence import Evidence
 from agent.reading import Reader
 from tools.runner import Runner
 from tools.source.edits import Edit
@@ -87,8 +86,7 @@ def rank_of(fix: Fix, reader: Reader, run: SuiteRun, sources: locate.Sources) ->
     found = locate.suspects(run, sources)
     if not found:
         return FAR, ""
-    evidence = Evidence(run, run.failing)
-    told = reader.candidates(run, sources, found, bool(run.collection_errors), evidence)
+    told = reader.candidates(run, sources, found, bool(run.collection_errors))
     stream: Iterator[Any] = iter(())
     while True:
         try:
