@@ -283,12 +283,3 @@ def test_suggestions_come_as_candidates_of_their_unit(found):
         (">", "<", 0, "NameError", 4)
     ]
     assert valid(rows[0]) and b"row < limit" in rows[0].source()
-
-
-def test_what_fills_the_gaps_comes_once_and_below_the_model(streams, told, found):
-    literal = by_tier(found, "ochiai", 0, tiers=(1, 2))
-    rows = list(merged([make() for make in streams], (), literal))
-    assert len({key(c) for c in rows}) == len(rows)
-    own = {key(c) for part in told for c in part}
-    assert own <= {key(c) for c in rows}
-    assert all(c.score <= 0 for c in rows)

@@ -45,17 +45,3 @@ def test_closing_ends_the_thread():
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert threading.active_count() <= before
-
-
-def test_what_is_ready_meanwhile_fills_the_gaps():
-    ready = threading.Event()
-
-    def slow():
-        ready.wait(20)
-        yield from (1, 2, 3)
-
-    found = ahead(slow(), 4, iter("abc"))
-    assert [next(found), next(found)] == ["a", "b"]
-    ready.set()
-    rest = list(found)
-    assert [x for x in rest if isinstance(x, int)] == [1, 2, 3] and set(rest) <= {1, 2, 3, "c"}
