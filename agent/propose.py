@@ -7,13 +7,12 @@ length bound a candidate's score from above, so only candidates that may be next
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import itertools
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +55,6 @@ _NOTHING: tuple[float, list[Any]] = (-math.inf, [])  # that is still to come fro
 _UNREAD = -4.0  # nats: the best edit of a unit that nobody has read yet
 _SETTLED = 0.01  # nats: a score that the model can raise no more above the prior is not refined
 _AHEAD = 48  # candidates scored while others are validated
-_MEANWHILE = 2.0  # nats: of what is tried while the model has nothing ready, below what it had last
 
 
 @dataclass(frozen=True)
@@ -156,12 +154,11 @@ def by_tier(
     seed: int,
     literals: Sequence[str] = (),
     names: Sequence[str] = (),
-    tiers: Sequence[int] = TIERS,
 ) -> Iterator[Candidate]:
     """The controls: tier by tier over all suspects, by suspicion (`ochiai`) or by chance (`random`)."""
     rng = random.Random(seed)
     units = [_Unit(suspect, literals, names) for suspect in found]
-    for tier in tiers:
+    for tier in TIERS:
         rows: list[tuple[tuple[float, ...], int, tuple, str, _Unit]] = []
         for order, unit in enumerate(units):
             for key, operator, _ in unit.enumerated((tier,)):
@@ -335,38 +332,15 @@ class ModelStream:
 
 
 def merged(
-    streams: Sequence[ModelStream], unread: Iterable[tuple[float, Callable[[], ModelStream]]] = (),
-    meanwhile: Iterable[Candidate] = (),
+    streams: Sequence[ModelStream], unread: Iterable[tuple[float, Callable[[], ModelStream]]] = ()
 ) -> Iterator[Candidate]:  # fmt: skip
     """All streams in one order, likeliest first, made in a thread ahead of who asks.
-
-    meanwhile: what is given whenever the model has nothing ready, each once, with a score _MEANWHILE below the model's last.
 
     A stream is not begun before its best possible candidate is due: to begin one costs about as much as to validate fifty.
     unread: (bias, what reads it) of further units, the most suspect first; each is read when an edit of it may be due, which is
     _UNREAD nats below its bias.
     """
-    taken: set[tuple[str, Edit]] = set()
-    last, filling = 0.0, False
-
-    def fill() -> Iterator[Candidate]:
-        nonlocal filling
-        for candidate in meanwhile:
-            if (candidate.path, candidate.edit) not in taken:
-                filling = True
-                yield replace(candidate, score=last - _MEANWHILE)
-
-    with contextlib.closing(ahead(_merged(streams, iter(unread)), _AHEAD, fill())) as candidates:
-        for candidate in candidates:
-            key = candidate.path, candidate.edit
-            if filling:
-                filling = False
-            else:
-                last = candidate.score
-                if key in taken:
-                    continue
-            taken.add(key)
-            yield candidate
+    return ahead(_merged(streams, iter(unread)), _AHEAD)
 
 
 def _merged(

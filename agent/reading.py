@@ -29,7 +29,6 @@ MOST_READ = 100  # that it reads at all, while candidates are validated
 AGAIN = (
     200  # candidates in vain, after which the suspects are read once more, with what these showed
 )
-FILLED = 40  # suspects of which edits are tried whenever the model has none ready
 WAIT_SECONDS = 3.0  # for the model, before candidates come without it
 LONGEST_UNIT = 430  # leaves, so that context fits too; longer units are enumerated but not read
 
@@ -56,14 +55,12 @@ class Reader:
     The weights are loaded and compiled in a thread of their own while the suite runs for the first time; `predictor` is one that
     is loaded already. Where that takes much longer than the suite (the first start on a machine), candidates come in the
     order of suspicion meanwhile: `provisional` says that `candidates` is to be asked again once they are used up.
-    fill: small edits of the most suspect lines are tried whenever the model has nothing ready.
     """
 
     def __init__(
-        self, rank: str, checkpoint: Path | None, seed: int, budget: Budget, predictor: Any = None, fill: bool = True
-    ) -> None:  # fmt: skip
+        self, rank: str, checkpoint: Path | None, seed: int, budget: Budget, predictor: Any = None
+    ) -> None:
         self.rank, self.checkpoint, self.seed, self.budget = rank, checkpoint, seed, budget
-        self.fill = fill
         self._analyses: dict[tuple[str, str, int], Any] = {}
         self._predictor = predictor
         self._error: BaseException | None = None
@@ -158,15 +155,11 @@ class Reader:
         unread = [
             (bias_of(suspect, best), functools.partial(stream_of, suspect)) for suspect in later
         ]
-        # the worker need not wait for the model: likely lines and small edits cost it next to nothing
-        meanwhile = by_tier(
-            found[: FILLED * self.fill], "ochiai", self.seed, literals, tiers=(1, 2)
-        )
         read = {id(suspect) for suspect in readable[:MOST_READ]}
         rest = [s for s in found if id(s) not in read]
         everything = itertools.chain(
             cheap,
-            merged(streams, unread, meanwhile),
+            merged(streams, unread),
             by_tier(rest[:60], "ochiai", self.seed, literals),
         )
         return (c for c in everything if (c.path, c.edit) not in self._tried)

@@ -113,10 +113,10 @@ def readers(options: argparse.Namespace) -> dict[str, Reader]:
 
     rows: dict[str, Reader] = {}
     for rank in options.rank.split(","):
-        rows[rank] = Reader(rank, options.checkpoint, 0, Budget(1e9, None), fill=False)
+        rows[rank] = Reader(rank, options.checkpoint, 0, Budget(1e9, None))
     for steps in filter(None, options.steps.split(",")):
         predictor = Predictor(options.checkpoint, steps=int(steps))
-        rows[f"trm, steps={steps}"] = Reader("trm", None, 0, Budget(1e9, None), predictor, False)
+        rows[f"trm, steps={steps}"] = Reader("trm", None, 0, Budget(1e9, None), predictor)
     return rows
 
 

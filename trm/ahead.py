@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def ahead(
-    source: Iterable[T], depth: int, meanwhile: Iterator[T] | None = None
-) -> Generator[T, None, None]:
+def ahead(source: Iterable[T], depth: int) -> Generator[T, None, None]:
     """The items of `source`, taken in a thread that is at most `depth` of them ahead; its exception is raised here.
-
-    Whenever none is ready, one of `meanwhile` is given in its place, as long as there are any.
 
     Closing the generator, or the end of the program, ends the thread after the item it is at. The interpreter waits for that: a
     daemon thread that is inside compiled code when the interpreter goes away takes the process with it (abort).
@@ -48,12 +44,6 @@ def ahead(
     threading.Thread(target=work).start()
     try:
         while True:
-            if meanwhile is not None and items.empty():
-                other = next(meanwhile, end)
-                if other is not end:
-                    yield other  # type: ignore[misc]
-                    continue
-                meanwhile = None
             item, error = items.get()
             if error is not None:
                 raise error
