@@ -7,13 +7,19 @@ for mutants, from which the model learns to read it; `fix` does not read again w
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Sequence
 
+from agent.locate import Suspect
+from agent.search import Tests
+from tools.runner import Runner
+from tools.source.edits import Edit, apply_edit, parses
+from tools.source.operators import Scope, enumerate_edits
 from tools.verdicts import Outcome, SuiteRun, Verdict
 
 # What came of the best edit of a line: codes of trm.encode.EVIDENCE.
-BROKE = 1  # only others kinds of failure, hangs and crashes
+BROKE = 1  # only other kinds of failure, hangs and crashes
 SAME = 2  # the failure did not change
 CHANGED = 3  # the same kind of failure, or a failed assertion, with another message
 REPAIRED = 4  # the failing test passed, though something else did not
@@ -53,3 +59,34 @@ class Evidence:
 
 def _said(exception: str | None, message: str | None) -> tuple[str, str]:
     return exception or "", _VARYING.sub("", message or "")
+
+
+def searched(
+    suspect: Suspect, names: Sequence[str], run: SuiteRun, runner: Runner, edits: int, rng: random.Random
+) -> dict[int, int]:  # fmt: skip
+    """What so many of the operators' edits of a unit show, on lines drawn by their suspicion; line of the file -> code.
+
+    names: in reach, beside those of the unit. run: of the file as `suspect` has it.
+    """
+    path, module, unit = suspect.file.path, suspect.file.module, suspect.unit
+    places: dict[int, list[Edit]] = {}
+    for found in enumerate_edits(module, unit, Scope.of(module, unit, (), names), (1, 2)):
+        places.setdefault(suspect.line_of(found.edit.start), []).append(found.edit)
+    suspicion = run.spectrum.ochiai()
+    weights = {line: suspicion.get((path, line), 0.0) for line in places}
+    if not any(weights.values()):
+        return {}
+    candidates: dict[tuple[int, bytes], dict[str, bytes]] = {}
+    for line in rng.choices(list(weights), list(weights.values()), k=edits):
+        edit = rng.choice(places[line])
+        if parses(module, unit, edit):
+            source = apply_edit(module, edit)
+            candidates.setdefault((line, source), {path: source})
+    tests = Tests.of(run, run.failing)
+    order = dict.fromkeys([*tests.failing, *tests.everything])
+    evidence = Evidence(run, tests.failing)
+    verdicts = runner.validate_many(candidates.items(), list(order), exact=lambda key: True)
+    for (line, _), verdict in verdicts:
+        if verdict.outcome not in (Outcome.PASSED, Outcome.POSTPONED):
+            evidence.note(path, line, verdict)
+    return evidence.of(path, unit.first_line, unit.last_line)

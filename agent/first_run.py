@@ -125,10 +125,8 @@ def check_runnable(run: SuiteRun, sources: Sources, python: str) -> None:
         sources.get(e.path) for e in run.collection_errors if e.path
     ):
         error = run.collection_errors[0]
-        where = f"{error.path}:{error.line or 1}"
-        said = error.message.splitlines()[0] if error.message else ""
         raise TestsCannotRun(
-            f"collection fails in {where}: {error.exception}: {said}",
+            f"collection fails in {error.path}:{error.line or 1}: {why(error)}",
             "test files, conftest.py and configuration are never edited: repair this by hand",
         )
 

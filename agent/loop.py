@@ -109,17 +109,13 @@ class _Run:
                 runner.close()
                 runner = self._runner(*(f"--ignore={workspace.root / file}" for file in files))
                 rest = yield from self._suite(runner)
-                if (
-                    not rest.failing and not rest.collection_errors
-                ):  # what is left out is all that is wrong
+                if not (rest.failing or rest.collection_errors):
+                    # what would be left out is all that is wrong
                     check_runnable(run, self.sources, workspace.python)
                 for error in run.collection_errors:
                     if error.collecting in files:
-                        yield Note(
-                            f"{error.collecting} is left out: {why(error)}",
-                            "warning",
-                            at=self.budget.at,
-                        )
+                        text = f"{error.collecting} is left out: {why(error)}"
+                        yield Note(text, "warning", at=self.budget.at)
                 run = rest
             yield from self._repair(runner, reader, run)
         except RunnerError as error:

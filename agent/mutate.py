@@ -17,13 +17,11 @@ import git
 
 from agent import locate
 from agent.environments import InstallError, prepare
-from agent.evidence import Evidence
-from agent.search import Tests
+from agent.evidence import searched
 from tools.runner import Runner
-from tools.source.edits import Edit, EditError, apply_edit, parses, splice
+from tools.source.edits import Edit, EditError, splice
 from tools.source.leaves import Module, SourceError, Unit
-from tools.source.operators import Scope, enumerate_edits
-from tools.verdicts import Limits, Outcome, RunnerError, SuiteRun
+from tools.verdicts import Limits, RunnerError, SuiteRun
 from tools.workspace import WorkspaceError, find_workspace
 from trm.data.build import held_out, in_processes
 from trm.data.corrupt import WEIGHTS, Broken, break_function
@@ -218,7 +216,11 @@ def mutants(
     for found in killed(project, tally, breaking, per_unit=per_unit, seconds=seconds):
         if _hopeless(found.run) and rng.random() < _HOPELESS:
             continue
-        tried = searched(found, rng.choice(_TRIED), rng) if rng.random() < _SEARCHED else {}
+        tried: dict[int, int] = {}
+        suspect = suspect_of(found) if rng.random() < _SEARCHED else None
+        if suspect is not None:
+            names = found.trial.target.names
+            tried = searched(suspect, names, found.run, found.runner, rng.choice(_TRIED), rng)
         mutant = _seen(project, found.trial, found.run, tried)
         if mutant is not None:
             tally.killed += 1
@@ -404,36 +406,6 @@ def _hopeless(run: SuiteRun) -> bool:
     if len(run.failing) < len(run.results) or not run.failures:
         return False
     return all(failure.exception != "AssertionError" for failure in run.failures)
-
-
-def searched(mutant: Killed, edits: int, rng: random.Random) -> dict[int, int]:
-    """What so many of the operators' edits of a mutant show, on lines drawn by their suspicion; line of the file -> code."""
-    suspect = suspect_of(mutant)
-    if suspect is None:
-        return {}
-    run, module, unit = mutant.run, suspect.file.module, suspect.unit
-    target = mutant.trial.target
-    places: dict[int, list[Edit]] = {}
-    for found in enumerate_edits(module, unit, Scope.of(module, unit, (), target.names), (1, 2)):
-        places.setdefault(suspect.line_of(found.edit.start), []).append(found.edit)
-    suspicion = run.spectrum.ochiai()
-    weights = {line: suspicion.get((target.path, line), 0.0) for line in places}
-    if not any(weights.values()):
-        return {}
-    candidates: dict[tuple[int, bytes], dict[str, bytes]] = {}
-    for line in rng.choices(list(weights), list(weights.values()), k=edits):
-        edit = rng.choice(places[line])
-        if parses(module, unit, edit):
-            source = apply_edit(module, edit)
-            candidates.setdefault((line, source), {target.path: source})
-    tests = Tests.of(run, run.failing)
-    order = dict.fromkeys([*tests.failing, *tests.everything])
-    evidence = Evidence(run, tests.failing)
-    verdicts = mutant.runner.validate_many(candidates.items(), list(order), exact=lambda key: True)
-    for (line, _), verdict in verdicts:
-        if verdict.outcome not in (Outcome.PASSED, Outcome.POSTPONED):
-            evidence.note(target.path, line, verdict)
-    return evidence.of(target.path, unit.first_line, unit.last_line)
 
 
 def _seen(project: Project, trial: Trial, run: SuiteRun, tried: dict[int, int]) -> Mutant | None:

@@ -391,13 +391,17 @@ class CostAware:
         score = candidate.score - self._penalty
         heapq.heappush(self._waiting, (-score, next(self._numbers), candidate))
 
+    def put_back(self, candidate: Candidate) -> None:
+        """It was taken and is not decided on: it comes once more, in its place."""
+        heapq.heappush(self._waiting, (-candidate.score, next(self._numbers), candidate))
+
     def was_postponed(self, candidate: Candidate) -> bool:
         """Whether it has waited already."""
         return (candidate.path, candidate.edit) in self._postponed
 
     @property
     def waits(self) -> bool:
-        """Whether anything was postponed and has not come since."""
+        """Whether anything was postponed or put back and has not come since."""
         return bool(self._waiting)
 
     def __iter__(self) -> CostAware:

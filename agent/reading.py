@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 SHOWN_SUSPECTS = 5
 READ_UNITS = 8  # suspect units that the model reads at first
 MOST_READ = 100  # that it reads at all, while candidates are validated
-AGAIN = (
-    200  # candidates in vain, after which the suspects are read once more, with what these showed
-)
 WAIT_SECONDS = 3.0  # for the model, before candidates come without it
 LONGEST_UNIT = 430  # leaves, so that context fits too; longer units are enumerated but not read
 
@@ -158,9 +155,7 @@ class Reader:
         read = {id(suspect) for suspect in readable[:MOST_READ]}
         rest = [s for s in found if id(s) not in read]
         everything = itertools.chain(
-            cheap,
-            merged(streams, unread),
-            by_tier(rest[:60], "ochiai", self.seed, literals),
+            cheap, merged(streams, unread), by_tier(rest[:60], "ochiai", self.seed, literals)
         )
         return (c for c in everything if (c.path, c.edit) not in self._tried)
 

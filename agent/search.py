@@ -77,8 +77,8 @@ def search(
 ) -> Iterator[Event]:  # fmt: skip
     """Try candidates in order until one passes everything, and `patience` seconds more. Returns Found or None.
 
-    What passes has passed the tests that run it; the caller's last check is for all. seconds: after which it gives up for now;
-    `candidates` go on where it stopped.
+    What passes has passed the tests that run it; the caller's last check is for all, and where that fails `candidates` still have
+    whatever else passed. seconds: after which it gives up for now; `candidates` go on where it stopped.
     """
     failing, everything = tests.failing, tests.everything
     plain = set(runner.plain_tests())
@@ -86,7 +86,6 @@ def search(
     waiting: list[Candidate] = []
     partial: list[tuple[int, Found]] = []  # what repairs failing tests, with how many, most first
     since_partial = 0
-    alone = False  # the failing tests that are left do not run what it changed
     passing: list[Passing] = []
     until = 0.0  # where something passes already
     numbers = itertools.count(1)
@@ -103,9 +102,10 @@ def search(
                 return
             candidate = waiting.pop() if waiting else next(candidates, None)
             dry = candidate is None
-            if candidate is None or (
-                passing and candidate.score < passing[0].candidate.score - SPREAD
-            ):
+            if candidate is None:
+                return
+            if passing and candidate.score < passing[0].candidate.score - SPREAD:
+                candidates.put_back(candidate)
                 return
             number = next(numbers)
             flying[number] = candidate
@@ -159,10 +159,9 @@ def search(
                 if not whole.passed:
                     yield budget.stamp(decide.accept(False, f"breaks {whole.failing_test}"))
                     continue
-                some = "all" if len(concerned) == len(everything) else f"of {len(everything)} the"
-                reason = (
-                    f"{some} {len(concerned)} tests {'that run it ' if some != 'all' else ''}pass"
-                )
+                reason = f"all {len(everything)} tests pass"
+                if len(concerned) < len(everything):
+                    reason = f"of {len(everything)} the {len(concerned)} tests that run it pass"
                 yield budget.stamp(decide.accept(True, reason))
                 times = {result.nodeid: result.seconds for result in whole.results}
                 passing.append(Passing(budget.tried, candidate, attempt, times))
@@ -174,14 +173,12 @@ def search(
             some = runner.validate(attempt.contents(), failing, stop_at_first=False)
             left = _not_passed(some, failing)
             turned = len(failing) - len(left)
-            if turned:
-                found = Found(attempt, False, budget.tried)
-                partial = sorted([*partial, (turned, found)], key=lambda pair: -pair[0])[
-                    :MOST_PARTIAL
-                ]
-                alone = partial[0][1] is found and not _touched(run, left, candidate)
-            if not alone:
+            if not turned:
                 continue
+            found = Found(attempt, False, budget.tried)
+            partial = sorted([*partial, (turned, found)], key=lambda pair: -pair[0])[:MOST_PARTIAL]
+            if partial[0][1] is not found or _touched(run, left, candidate):
+                continue  # more may be done at the same place
         # Whether it breaks other tests takes the whole suite, so that is asked only of what may be built upon.
         if partial and not passing:
             for turned, found in partial:
@@ -189,14 +186,19 @@ def search(
                 if _not_passed(whole, everything) <= set(failing):
                     yield budget.stamp(decide.combine(turned, len(failing) - turned))
                     return found
-            partial, since_partial, alone = [], 0, False
+            partial, since_partial = [], 0
             if not dry and not budget.over():
                 continue
         if dry and candidates.waits and not budget.over():
             continue
         break
+    for candidate in waiting:
+        candidates.put_back(candidate)
     if passing:
         best = yield from choose(runner, passing, budget)
+        for other in passing:
+            if other is not best:
+                candidates.put_back(other.candidate)
         return Found(best.patch, True, best.number)
     return None
 

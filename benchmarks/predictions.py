@@ -20,7 +20,7 @@ from typing import Any
 from rank import Fix, reference, suite_run
 
 from agent import locate
-from agent.evalsets import Problem, load
+from agent.evalsets import Problem, load, write_files
 from agent.reading import LONGEST_UNIT, encode_suspect
 from tools.source.leaves import Leaf
 from tools.verdicts import RunnerError
@@ -34,10 +34,7 @@ def shown(problem: Problem, fix: Fix, predictor: Predictor, kept: Path | None) -
     run, files = suite_run(problem, kept)
     path, name, wanted = fix
     with tempfile.TemporaryDirectory(prefix="trm-predictions-") as scratch:
-        for file, data in files.items():
-            target = Path(scratch) / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(data)
+        write_files(Path(scratch), files)
         found = locate.suspects(run, locate.Sources(Path(scratch)))
     place = next(
         (i for i, s in enumerate(found) if s.file.path == path and s.unit.name == name), None

@@ -28,7 +28,7 @@ import numpy as np
 
 from agent import locate
 from agent.budget import Budget
-from agent.evalsets import Problem, load
+from agent.evalsets import Problem, load, write_files
 from agent.reading import Reader
 from tools.runner import Runner
 from tools.source.edits import Edit
@@ -153,10 +153,7 @@ def main() -> None:
             continue
         told: dict[str, Any] = {"task": problem.task, "type": problem.bug_type}
         with tempfile.TemporaryDirectory(prefix="trm-rank-") as scratch:
-            for path, data in files.items():
-                target = Path(scratch) / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(data)
+            write_files(Path(scratch), files)
             sources = locate.Sources(Path(scratch))
             for name, reader in rows.items():
                 told[name], operator = rank_of(fix, reader, run, sources)

@@ -283,3 +283,13 @@ def test_suggestions_come_as_candidates_of_their_unit(found):
         (">", "<", 0, "NameError", 4)
     ]
     assert valid(rows[0]) and b"row < limit" in rows[0].source()
+
+
+def test_what_is_put_back_comes_in_its_place_and_not_as_slow(found):
+    made = [candidate(found, 0, score, at) for at, score in enumerate((-1.0, -2.0, -3.0))]
+    stream = CostAware(iter(made))
+    first = next(stream)
+    assert next(stream) is made[1]
+    stream.put_back(first)
+    assert stream.waits and not stream.was_postponed(first)
+    assert [key(c) for c in stream] == [key(c) for c in (first, made[2])]
