@@ -34,7 +34,7 @@ from tools.verdicts import Limits, RunnerError, SuiteRun
 from tools.workspace import Workspace, find_workspace
 
 ROUNDS = 6  # edits that may be combined
-TOGETHER = 0.3  # share of the time in which one edit is looked for that repairs all, where there seem to be several causes
+TOGETHER = 10.0  # seconds for an edit that repairs all, before causes are taken apart where there seem to be several
 SLICE = 5.0  # seconds for one of several causes before the next has its turn; longer each time
 
 
@@ -160,9 +160,9 @@ class _Run:
             causes = [] if run.collection_errors else locate.causes(run, failing)
             several = len(causes) > 1 and not locate.one_edit_may_do(run, failing, self.sources)
             look = self._prepared(runner, reader, run, patch, failing)
-            outcome = yield from look(TOGETHER * budget.left if several else math.inf)
+            outcome = yield from look(TOGETHER if several else math.inf)
             if outcome is None and several and not budget.over():
-                outcome = yield from self._apart(runner, reader, run, patch, causes)
+                outcome = yield from self._apart(runner, reader, run, patch, causes, look)
             if outcome is None:
                 break
             while outcome is not None and outcome.done:
@@ -238,9 +238,13 @@ class _Run:
         return search_on
 
     def _apart(
-        self, runner: Runner, reader: Reader, run: SuiteRun, patch: PatchedFiles, causes: Sequence[Sequence[str]]
+        self, runner: Runner, reader: Reader, run: SuiteRun, patch: PatchedFiles, causes: Sequence[Sequence[str]],
+        together: Callable[[float], Iterator[Event]],
     ) -> Iterator[Event]:  # fmt: skip
-        """Search for one edit that repairs one of several groups of failing tests. Returns Found, not done, or None."""
+        """Search for one edit that repairs one of several groups of failing tests, and go on with `together`, in turns.
+
+        Returns Found or None; what repairs a group is not done.
+        """
         yield Note(f"{len(causes)} things seem to be wrong: one at a time", at=self.budget.at)
         searches = [
             self._prepared(runner, reader, locate.only(run, tests), patch, tests)
@@ -249,8 +253,10 @@ class _Run:
         seconds = SLICE
         while not self.budget.over():
             before = self.budget.tried
-            for search_on in searches:
+            for search_on in [*searches, together]:
                 found = yield from search_on(seconds)
+                if found is not None and search_on is together:
+                    return found
                 if found is not None and found.done:
                     return dataclasses.replace(found, done=False)
                 if self.budget.over():
