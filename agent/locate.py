@@ -142,7 +142,9 @@ def causes(run: SuiteRun, failing: Sequence[str]) -> list[list[str]]:
     for test in failing:
         failure = known.get(test)
         frame = failure.frames[-1] if failure and failure.frames else None
-        path, name = (frame.path, frame.function) if frame else (test.partition("::")[0], "")
+        # a doctest fails in no function of the project's: each is a cause of its own
+        elsewhere = test.partition("::")[0], test if failure else ""
+        path, name = (frame.path, frame.function) if frame else elsewhere
         groups.setdefault((failure.exception if failure else "", path, name), []).append(test)
     return sorted(groups.values(), key=len)
 

@@ -255,10 +255,9 @@ class _Run:
             before = self.budget.tried
             for search_on in [*searches, together]:
                 found = yield from search_on(seconds)
-                if found is not None and search_on is together:
-                    return found
-                if found is not None and found.done:
-                    return dataclasses.replace(found, done=False)
+                if found is not None:
+                    done = found.done and search_on is together
+                    return dataclasses.replace(found, done=done)
                 if self.budget.over():
                     return None
             if self.budget.tried == before:

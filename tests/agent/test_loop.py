@@ -493,3 +493,31 @@ def test_a_conftest_that_cannot_be_collected_is_in_the_way_of_all(project) -> No
     root = project(calc=CALC, test_calc=TEST, conftest="import nowhere_to_be_found\n")
     with pytest.raises(TestsCannotRun, match="'nowhere_to_be_found' is not installed"):
         run(root)
+
+
+DOCTESTS = '''"""Two functions.
+
+>>> import os; os.environ["NO_SUCH_NAME"]
+'here'
+"""
+
+
+def add(a, b):
+    """
+    >>> add(2, 3)
+    5
+    """
+    return a - b
+'''
+
+
+@pytest.mark.slow
+def test_a_doctest_that_fails_for_the_machine_keeps_no_other_from_being_repaired(
+    project, monkeypatch
+) -> None:
+    monkeypatch.setattr(loop, "TOGETHER", 0.0)
+    root = project(calc=DOCTESTS)
+    events = run(root, pytest_args=("--doctest-modules",), max_seconds=20.0)
+    (patch,) = of(events, PatchFound)
+    assert patch.turned_green == ("calc.py::calc.add",) and patch.still_red == ("calc.py::calc",)
+    assert "+    return a + b" in patch.diff
