@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import UsageError
-from agent.mutate import Task, is_url, mutate_one
+from agent.mutate import mutate_one
+from agent.projects import Task, is_url
 
 _REACHED = 10.0  # seconds until a machine that does not answer counts as absent
 _CANCELLED = 10.0  # seconds that running tasks get to clean up after themselves

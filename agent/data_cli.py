@@ -276,7 +276,8 @@ def mutate(
     if address is not None and engine != "ray":
         raise UsageError("--address is of a Ray cluster", "give --engine ray too")
     from agent.cluster import mutate_on_ray
-    from agent.mutate import Task, mutate_all
+    from agent.mutate import mutate_all
+    from agent.projects import Task
     from trm.checkpoint import VOCAB, shipped
     from trm.data import mutants
     from trm.vocab import Vocab

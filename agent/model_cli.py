@@ -153,7 +153,7 @@ def _reinforced(
     config: str | None, changes: dict[str, str], start: Path, projects: list[str], out: Path, resume: bool
 ) -> Generator[str, None, None]:  # fmt: skip
     """Reinforce weights, whose net is taken, on projects; a line an update."""
-    from agent.mutate import RefusedError, Task, project_of
+    from agent.projects import RefusedError, Task, project_of
     from agent.rollouts import Rollouts
     from tools.interpreter import WorkspaceError
     from trm.checkpoint import load_weights

@@ -5,7 +5,6 @@ The same runner, spectrum and failures as in a repair, so that what the model le
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections import Counter
@@ -13,22 +12,21 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import git
-
 from agent import locate
-from agent.environments import InstallError, prepare
+from agent.environments import InstallError
 from agent.evidence import searched
+from agent.projects import Project, RefusedError, Task, project_of
 from tools.runner import Runner
 from tools.source.edits import Edit, EditError, splice
 from tools.source.leaves import Module, SourceError, Unit
 from tools.verdicts import Limits, RunnerError, SuiteRun
-from tools.workspace import WorkspaceError, find_workspace
+from tools.workspace import WorkspaceError
 from trm.data.build import held_out, in_processes
 from trm.data.corrupt import WEIGHTS, Broken, break_function
 from trm.data.decontaminate import Blocklist
 from trm.data.functions import MAX_LEAVES, MIN_LEAVES, Surroundings, reach_of, unit_text
 from trm.data.mutants import Mutant, write
-from trm.data.sources import is_excluded, is_excluded_text, is_test_path, load_sources
+from trm.data.sources import is_excluded, is_excluded_text, is_test_path
 from trm.encode import Execution, FailureText
 
 MOST_TESTS = 1500  # of a project: its first run is not what the time is for
@@ -38,44 +36,9 @@ _SLOWEST = 0.3  # CPU seconds of a test that is used
 _LEAST, _MOST = 0.2, 2.0  # CPU seconds that a test may take on a mutant
 _MULTIPLE = 0.4  # share of mutants with two or three faults
 _INNOCENT = 0.12  # innocent units a killed mutant: their tests fail, the fault is elsewhere
-_SEARCHED = 0.4
+_SEARCHED = 0.4  # share with the evidence of a search that was in vain so far
 _TRIED = (4, 8, 16, 32)  # edits of such a search
 _HOPELESS = 0.6  # share left out of the mutants on which no test gets through
-
-
-@dataclass(frozen=True)
-class Task:
-    """One project of `mutate_all`: a path or a URL, and how to go about it.
-
-    out: folder of all the mutants. install: make an environment with what the tests need, of the interpreter `python`.
-    """
-
-    given: str
-    out: Path
-    python: str | None
-    pytest_args: tuple[str, ...]
-    per_unit: int
-    seconds: float
-    seed: int
-    install: bool = False
-
-    @property
-    def package(self) -> str:
-        """Name of the unit of hold-out: owner/name of a URL or of a folder "owner+name", else the folder's name."""
-        if is_url(self.given):
-            parts = self.given.removesuffix("/").removesuffix(".git").replace(":", "/").split("/")
-            return "/".join(parts[-2:])
-        return Path(os.path.abspath(self.given)).name.replace("+", "/")
-
-    @property
-    def folder_name(self) -> str:
-        """The package's name as a name of a file."""
-        return self.package.replace("/", "+")
-
-    @property
-    def part(self) -> Path:
-        """The file of its mutants."""
-        return self.out / "parts" / f"{self.folder_name}.jsonl.gz"
 
 
 def mutate_all(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[Task, str, bool]]:
@@ -99,52 +62,6 @@ def mutate_one(task: Task) -> tuple[Task, str, bool]:
         f"{tally.killed} mutants killed of {tally.tried} ({tally.inexact} not exchangeable), {tally.innocent} innocent units; "
         f"{tally.units} functions, {tally.tests} tests; {tally.seconds:.0f} s, {size:.1f} MB"
     ), not tally.killed  # fmt: skip
-
-
-class RefusedError(ValueError):
-    """The project must not be trained on, or cannot be had; the message says why."""
-
-
-def project_of(task: Task) -> Project:
-    """The project of a task, cloned and installed if need be. Raises RefusedError, InstallError or WorkspaceError."""
-    if (reason := is_excluded(Path(task.package))) is not None:
-        raise RefusedError(f"kept out of all training ({reason})")
-    folder = Path(task.given)
-    if is_url(task.given):
-        folder = task.out / "clones" / task.folder_name
-        if not folder.is_dir():
-            try:
-                git.Repo.clone_from(task.given, folder, depth=1)
-            except git.GitCommandError as error:
-                said = str(error.stderr).strip().splitlines()
-                raise RefusedError(f"cannot be cloned: {said[-1] if said else error}") from None
-    python = task.python
-    if task.install:
-        python = prepare(folder.absolute(), task.out.absolute() / "envs" / task.folder_name, python)
-    workspace = find_workspace(folder, python)
-    if (problem := workspace.interpreter.problem) is not None:
-        raise WorkspaceError(*problem)
-    licences = {source.name: source.licence for source in load_sources()}
-    return Project(
-        workspace.root, task.package, licences.get(task.package, ""), workspace.python,
-        workspace.pytest_args(task.pytest_args),
-    )  # fmt: skip
-
-
-def is_url(given: str) -> bool:
-    """Whether a project is to be cloned from there."""
-    return "://" in given or given.startswith("git@")
-
-
-@dataclass(frozen=True)
-class Project:
-    """A project to mutate. package and licence: as the records shall have them."""
-
-    root: Path
-    package: str
-    licence: str
-    python: str
-    pytest_args: tuple[str, ...] = ()
 
 
 @dataclass

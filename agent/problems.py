@@ -18,7 +18,8 @@ from pathlib import Path
 
 import git
 
-from agent.mutate import Killed, Project, Tally, killed
+from agent.mutate import Killed, Tally, killed
+from agent.projects import Project
 from tools.runner import Runner
 from tools.verdicts import Limits, Outcome, SuiteRun
 from trm.data.fixes import Fix

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from agent import locate
-from agent.mutate import Killed, Project, RefusedError, Tally, killed, suspect_of
+from agent.mutate import Killed, Tally, killed, suspect_of
+from agent.projects import Project, RefusedError
 from agent.reading import encode_suspect
 from tools.runner import Runner
 from tools.source.edits import Edit, EditError, apply_edit, parses

@@ -19,8 +19,8 @@ from pathlib import Path
 import git
 
 from agent.evalsets import sound
-from agent.mutate import Project, Task, project_of
 from agent.problems import PackageProblem, fix_problem, problems
+from agent.projects import Project, Task, project_of
 from tools.verdicts import RunnerError
 from trm.data.fixes import read
 

@@ -16,7 +16,7 @@ import pytest
 
 from agent import cluster
 from agent.cli import run
-from agent.mutate import Task
+from agent.projects import Task
 from trm.data.mutants import read
 
 ROOT = Path(__file__).parents[2]

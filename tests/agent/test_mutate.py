@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from agent.mutate import Project, Tally, Task, mutants, mutate_all
+from agent.mutate import Tally, mutants, mutate_all
+from agent.projects import Project, Task
 from tools.runner import Runner
 from tools.source.edits import Edit, splice
 from tools.source.leaves import Module

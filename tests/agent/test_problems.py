@@ -9,8 +9,8 @@ import pytest
 from agent.errors import UsageError
 from agent.evalsets import load, sound
 from agent.evaluate import EvalSettings, check, run_problem
-from agent.mutate import Project
 from agent.problems import PackageProblem, problems
+from agent.projects import Project
 
 BOX = '''def clamp(value, low=0, high=3):
     """The value, or the bound that it passes."""

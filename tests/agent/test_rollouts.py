@@ -8,7 +8,8 @@ import pytest
 
 from agent import rollouts
 from agent.cli import run
-from agent.mutate import Project, RefusedError, Tally, killed, suspect_of
+from agent.mutate import Tally, killed, suspect_of
+from agent.projects import Project, RefusedError
 from trm.checkpoint import load_weights
 
 TESTS = """from box import first_word, total
