@@ -29,6 +29,7 @@ from trm.predict import Predictor
 from trm.rl import Group
 
 _GROUPS = 16  # of a project, before it is the next one's turn
+_IDLE_TURNS = 3  # of every project in a row without a mutant: one can be by chance
 _PER_UNIT = 2  # mutants of a function in one turn
 _SECONDS = 300.0  # wall time of a turn, after as much for the first run of the suite
 _LONGEST = 256  # positions of a unit, as in training
@@ -84,7 +85,7 @@ class Rollouts:
             except RunnerError as error:
                 self.say(f"{project.package}: {error}")
             idle = 0 if found else idle + 1
-            if idle == len(self.projects):
+            if idle == _IDLE_TURNS * len(self.projects):
                 raise RefusedError("no project has a mutant that its tests see")
 
 
