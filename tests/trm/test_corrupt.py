@@ -10,7 +10,7 @@ from tools.source.edits import splice
 from tools.source.leaves import Module
 from tools.source.minimal import minimal
 from tools.source.operators import OPERATORS
-from trm.data.corrupt import _EMPHASIS, WEIGHTS, break_function, example, simulate_coverage
+from trm.data.corrupt import WEIGHTS, break_function, example, simulate_coverage
 from trm.data.functions import Function, functions_of_file
 
 FILES = [ast.__file__, textwrap.__file__, random.__file__]
@@ -68,7 +68,6 @@ def test_the_fixes_give_the_function_back(functions, bugs):
 
 def test_every_weighted_operator_exists_and_every_operator_is_weighted():
     names = {operator.name for operator in OPERATORS}
-    assert set(_EMPHASIS) <= names
     assert set(WEIGHTS) == names and all(weight >= 0 for weight in WEIGHTS.values())
 
 

@@ -7,30 +7,23 @@ examples so that the network learns what "run by failing tests only" means befor
 from __future__ import annotations
 
 import ast
+import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tools.source.edits import Edit, EditError, splice
 from tools.source.leaves import DEDENT, INDENT, Leaf, Module, SourceError
 from tools.source.minimal import minimal
-from tools.source.operators import OPERATORS, Candidate, Scope, sample_edit
+from tools.source.operators import Candidate, Scope, sample_edit
 from trm.data.functions import Function
 from trm.encode import SEGMENT_LIMITS, Encoded, Execution, Target, encode, target_of
 from trm.vocab import Vocab
 
-# How much more (or less) often than by the operators' own weights a kind is drawn for training: slips of one token are the
-# commonest of seeded bugs but apply to few places of a function; real fixes insert: lost statements, arguments, calls
-# (docs/experiments.md).
-_EMPHASIS = {
-    "comparison": 4, "arithmetic": 2.5, "boolean_swap": 2.5, "augmented": 2, "constant": 2.5, "truth": 2, "sign": 1.5,
-    "name": 2, "function": 3, "builtin": 2.5, "method": 2, "slice_bound": 3, "offset_delete": 3, "offset_insert": 0.8,
-    "operand_delete": 3, "comparison_delete": 2, "swap_operands": 2, "swap_arguments": 1.5, "negate": 1.3,
-    "argument_delete": 2, "unwrap_call": 2, "index_delete": 1.6, "filter_delete": 1.6, "block_unwrap": 1.5,
-    "extra_suffix": 0.8, "statement_insert": 0.9,
-    "return_change": 0.6, "decorator_change": 0.2, "splat": 0.5, "qualify": 0.5, "await_change": 0.3,
-}  # fmt: skip
-WEIGHTS = {op.name: op.weight * _EMPHASIS.get(op.name, 1.0) for op in OPERATORS}
+# How often an operator is drawn for training, name -> weight: fitted to mined fixes by benchmarks/fit_operators.py.
+OPERATOR_WEIGHTS = Path(__file__).with_name("operator_weights.json")
+WEIGHTS: dict[str, float] = json.loads(OPERATOR_WEIGHTS.read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
