@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from agent import decide
 from agent.budget import Budget
+from agent.candidates import Candidate
 from agent.events import Event
-from agent.propose import Candidate
 from tools.runner import Runner
 
 if TYPE_CHECKING:

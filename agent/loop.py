@@ -19,11 +19,11 @@ from pathlib import Path
 
 from agent import decide, locate
 from agent.budget import Budget
+from agent.candidates import CostAware
 from agent.diffs import make_diff
 from agent.errors import TestsCannotRun, UsageError
 from agent.events import SCHEMA, Event, Finished, Note, PatchFound, Started
 from agent.first_run import beyond_repair, check_runnable, in_thread, told, why
-from agent.propose import CostAware
 from agent.reading import Reader, show_suspects
 from agent.search import Found, PatchedFiles, Tests, search
 from agent.settings import PATIENCE

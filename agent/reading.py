@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from agent import decide, locate, suggest
 from agent.budget import Budget
+from agent.candidates import Candidate, by_tier, suggested
 from agent.errors import CheckpointError
 from agent.events import Event, Interval, Note, RecursionStep, Suspect
 from agent.first_run import test_literals
-from agent.propose import Candidate, ModelStream, bias_of, by_tier, merged, shares, suggested
+from agent.propose import ModelStream, bias_of, merged, shares
 from tools.source.edits import Edit
 from tools.verdicts import SuiteRun
 from trm.data.functions import Surroundings

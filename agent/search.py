@@ -11,9 +11,9 @@ from typing import Any, cast
 
 from agent import decide
 from agent.budget import Budget
+from agent.candidates import Candidate, CostAware
 from agent.choose import MOST_PASSING, Passing, choose
 from agent.events import CandidateTried, Event, SearchProgress
-from agent.propose import Candidate, CostAware
 from tools.runner import Runner
 from tools.verdicts import Outcome, SuiteRun, Verdict
 

@@ -337,8 +337,8 @@ def test_a_model_that_is_late_is_not_waited_for(project, late) -> None:
 def test_a_late_model_takes_over_and_nothing_is_tried_twice(
     project, late, checkpoint, monkeypatch
 ) -> None:
+    from agent.candidates import Candidate, CostAware
     from agent.events import RecursionStep
-    from agent.propose import Candidate, CostAware
 
     texts = []
     source, postpone = Candidate.source, CostAware.postpone

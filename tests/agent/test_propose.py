@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.candidates import Candidate, CostAware, Unit, by_tier, suggested, valid
 from agent.locate import Sources, execution_of, suspects
 from agent.propose import (
     _LINE_WEIGHT,
@@ -15,15 +16,10 @@ from agent.propose import (
     _SETTLED,
     _TIER_SHARES,
     _UNREAD,
-    Candidate,
-    CostAware,
     ModelStream,
     bias_of,
-    by_tier,
     merged,
     shares,
-    suggested,
-    valid,
 )
 from agent.suggest import Suggestion
 from tools.source.edits import Edit
@@ -234,9 +230,16 @@ def test_the_stream_begins_before_all_is_scored(streams, told, monkeypatch, pred
         "score_targets",
         lambda self, a, edits, slots: scored.extend(slots) or exact(self, a, edits, slots),
     )
-    first = next(iter(streams[0]()))
-    assert key(first) == key(told[0][0])
+    asked = []
+    enumerated = Unit.enumerated
+    monkeypatch.setattr(
+        Unit, "enumerated", lambda self, tiers: asked.append(tiers) or enumerated(self, tiers)
+    )
+    rows = iter(streams[0]())
+    assert key(next(rows)) == key(told[0][0])
     assert len(scored) < len(told[0]), "the first slot of what is likely, and more of a few"
+    assert len(asked) < 2, "most edits are not even enumerated"
+    assert len(list(rows)) == len(told[0]) - 1 and len(asked) == 2
 
 
 def candidate(found, index, score, at=0):

@@ -1,0 +1,200 @@
+"""Candidate edits of suspects: what operators enumerate, tier by tier (the controls), what exceptions suggest, what is put off.
+
+`ochiai` orders by tier, then suspicion, then place (the control of edits.md); `random` by tier, then chance.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from agent.locate import Suspect
+from agent.suggest import Suggestion
+from tools.source.edits import Edit, EditError, apply_edit, parses
+from tools.source.leaves import DEDENT, NEWLINE
+from tools.source.operators import Scope, canonical, enumerate_edits
+
+TIERS = (1, 2, 3, 4)
+Key = tuple[int, int, tuple[str, ...]]  # start, end and tokens in the leaves of a unit
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An edit of a file with where it came from. `score` orders the stream, higher first."""
+
+    suspect: Suspect
+    edit: Edit  # leaf indices of the file
+    operator: str
+    tier: int
+    score: float
+    line: int
+
+    @property
+    def path(self) -> str:
+        """The file, relative to the root."""
+        return self.suspect.file.path
+
+    def source(self) -> bytes:
+        """The whole file after the edit."""
+        return apply_edit(self.suspect.file.module, self.edit)
+
+    @property
+    def before(self) -> str:
+        """The replaced tokens."""
+        leaves = self.suspect.file.module.leaves
+        return " ".join(leaf.text for leaf in leaves[self.edit.start : self.edit.end])
+
+    @property
+    def after(self) -> str:
+        """The written tokens."""
+        return " ".join(self.edit.tokens)
+
+
+def valid(candidate: Candidate) -> bool:
+    """Whether the unit still parses: what does not is never run, nor a statement before a docstring, which then is none."""
+    suspect, edit = candidate.suspect, candidate.edit
+    leaves = suspect.file.module.leaves
+    writes_statement = edit.tokens and edit.tokens[-1] in (NEWLINE, DEDENT)
+    if writes_statement and edit.start == edit.end < len(leaves) and leaves[edit.start].is_text:
+        return False
+    try:
+        return parses(suspect.file.module, suspect.unit, edit)
+    except EditError:
+        return False
+
+
+class Unit:
+    """A suspect's candidates in canonical form, without duplicates."""
+
+    def __init__(self, suspect: Suspect, literals: Sequence[str], names: Sequence[str]) -> None:
+        self.suspect = suspect
+        module, unit = suspect.file.module, suspect.unit
+        self.texts = [leaf.text for leaf in module.leaves[unit.start : unit.end]]
+        self.scope = Scope.of(
+            module, unit, extra_literals=tuple(literals), extra_names=tuple(names)
+        )
+        self.seen: set[Key] = set()
+
+    def canonical(self, edit: Edit) -> Key | None:
+        """(start, end, tokens) relative to the unit in canonical form; None for a no-op."""
+        base = self.suspect.unit.start
+        start, end = edit.start - base, edit.end - base
+        if start < 0 or end > len(self.texts):
+            return None
+        key = canonical(self.texts, Edit(start, end, edit.tokens))
+        return None if key[0] == key[1] and not key[2] else key
+
+    def candidate(
+        self, key: tuple[int, int, tuple[str, ...]], operator: str, tier: int, score: float
+    ) -> Candidate:
+        base = self.suspect.unit.start
+        edit = Edit(key[0] + base, key[1] + base, key[2], self.suspect.file.path)
+        return Candidate(
+            self.suspect, edit, operator, tier, score, self.suspect.line_of(edit.start)
+        )
+
+    def suspicion(self, start: int) -> float:
+        """Suspicion of the line at unit leaf `start`."""
+        suspect = self.suspect
+        return suspect.scores.get(suspect.line_of(suspect.unit.start + start), 0.02)
+
+    def enumerated(
+        self, tiers: Sequence[int]
+    ) -> Iterator[tuple[tuple[int, int, tuple[str, ...]], str, int]]:
+        suspect = self.suspect
+        for found in enumerate_edits(suspect.file.module, suspect.unit, self.scope, tiers):
+            key = self.canonical(found.edit)
+            if key is not None and key not in self.seen:
+                self.seen.add(key)
+                yield key, found.operator, found.tier
+
+
+def by_tier(
+    found: Sequence[Suspect],
+    rank: str,
+    seed: int,
+    literals: Sequence[str] = (),
+    names: Sequence[str] = (),
+) -> Iterator[Candidate]:
+    """The controls: tier by tier over all suspects, by suspicion (`ochiai`) or by chance (`random`)."""
+    rng = random.Random(seed)
+    units = [Unit(suspect, literals, names) for suspect in found]
+    for tier in TIERS:
+        rows: list[tuple[tuple[float, ...], int, Key, str, Unit]] = []
+        for order, unit in enumerate(units):
+            for key, operator, _ in unit.enumerated((tier,)):
+                weight = rng.random() if rank == "random" else -unit.suspicion(key[0])
+                rows.append(((weight, order, key[0]), len(rows), key, operator, unit))
+        rows.sort(key=lambda row: row[:2])
+        for (weight, *_), _, key, operator, unit in rows:
+            candidate = unit.candidate(key, operator, tier, -weight)
+            if valid(candidate):
+                yield candidate
+
+
+class CostAware:
+    """A stream that puts off what turned out to be slow to validate.
+
+    A candidate that has the project imported anew (its unit ran during import, say, or it changes a class body) costs some fifty
+    times as much: it waits until the others' scores have fallen by `penalty` nats.
+    """
+
+    def __init__(self, candidates: Iterable[Candidate] = (), penalty: float = 3.0) -> None:
+        self._candidates, self._penalty = iter(candidates), penalty
+        self._postponed: set[tuple[str, Edit]] = set()
+        self._waiting: list[tuple[float, int, Candidate]] = []
+        self._numbers = itertools.count()
+        self._next: Candidate | None = None
+
+    def follow(self, candidates: Iterator[Candidate]) -> None:
+        """Go on with these, once those so far are used up; what waits goes on waiting."""
+        self._candidates = candidates
+
+    def postpone(self, candidate: Candidate) -> None:
+        """It is slow to validate: it comes once more, later."""
+        self._postponed.add((candidate.path, candidate.edit))
+        score = candidate.score - self._penalty
+        heapq.heappush(self._waiting, (-score, next(self._numbers), candidate))
+
+    def put_back(self, candidate: Candidate) -> None:
+        """It was taken and is not decided on: it comes once more, in its place."""
+        heapq.heappush(self._waiting, (-candidate.score, next(self._numbers), candidate))
+
+    def was_postponed(self, candidate: Candidate) -> bool:
+        """Whether it has waited already."""
+        return (candidate.path, candidate.edit) in self._postponed
+
+    @property
+    def waits(self) -> bool:
+        """Whether anything was postponed or put back and has not come since."""
+        return bool(self._waiting)
+
+    def __iter__(self) -> CostAware:
+        return self
+
+    def __next__(self) -> Candidate:
+        if self._next is None:
+            self._next = next(self._candidates, None)
+        candidate = self._next
+        if self._waiting and (candidate is None or -self._waiting[0][0] >= candidate.score):
+            return heapq.heappop(self._waiting)[2]
+        if candidate is None:
+            raise StopIteration
+        self._next = None
+        return candidate
+
+
+def suggested(suggestions: Sequence[Suggestion], found: Sequence[Suspect]) -> Iterator[Candidate]:
+    """What the exceptions themselves suggest, before anything else."""
+    for suggestion in suggestions:
+        for suspect in found:
+            inside = suspect.unit.start <= suggestion.edit.start <= suspect.unit.end
+            if suspect.file.path == suggestion.edit.path and inside:
+                candidate = Candidate(suspect, suggestion.edit, suggestion.operator, 0, 0.0,
+                                      suspect.line_of(suggestion.edit.start))  # fmt: skip
+                if valid(candidate):
+                    yield candidate
+                break
