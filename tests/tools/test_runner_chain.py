@@ -95,3 +95,51 @@ def test_candidates_share_a_process_where_nothing_is_left(root: Path) -> None:
         said = [verdict.message for _, verdict in runner.validate_many(candidates, failing)]
     assert len(said) == 80
     assert len(set(said)) < 40, "each process has a number of its own"
+
+
+UNITTEST = """\
+import sums
+import unittest
+
+
+class Sums(unittest.TestCase):
+    def test_total(self):
+        self.assertEqual(sums.total([1]), 1, sums.pid())
+"""
+MIXED = """\
+import sums
+
+
+def test_total():
+    assert sums.total([1]) == 1, sums.pid()
+
+
+def test_folder(tmp_path):
+    assert sums.total([2, 3]) == 5
+"""
+SEEDED = """\
+import random
+import sums
+
+
+def test_total():
+    assert sums.total([1 + int(random.random())]) == 1, sums.pid()
+"""
+
+
+@pytest.mark.parametrize("tests", [UNITTEST, MIXED, SEEDED])
+def test_most_suites_leave_nothing(root: Path, tests: str) -> None:
+    """Methods of unittest; a test that needs pytest's protocol after one that does not; random numbers."""
+    text = CODE + "\n\ndef pid():\n    import os\n    return os.getpid()\n"
+    (root / "sums.py").write_text(text)
+    (root / "test_sums.py").write_text(tests)
+    right = text.replace("-= number", "+= number").encode()
+    with Runner(root, sys.executable, jobs=1) as runner:
+        failing = sorted(runner.baseline().failing, key=lambda test: "folder" in test)
+        files = [text.replace("-= number", f"-= {n + 5}").encode() for n in range(80)]
+        files[40] = right
+        candidates = ((n, {"sums.py": data}) for n, data in enumerate(files))
+        found = dict(runner.validate_many(candidates, failing))
+    assert [n for n, verdict in found.items() if verdict.passed] == [40]
+    said = {verdict.message.split()[-1] for n, verdict in found.items() if n != 40}
+    assert len(said) < 40, "each process has a number of its own"

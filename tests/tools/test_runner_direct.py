@@ -411,6 +411,32 @@ def test_plugins_that_leave_plain_tests_alone_do_not(tmp_path: Path, monkeypatch
         assert disagreements(runner, tests, ["x * 2", "x * 3", "x / 0"]) == []
 
 
+def test_plugins_that_most_suites_have_do_not_either(tmp_path: Path, monkeypatch) -> None:
+    """Limits of time, benchmarks, random order and seeds, reporters."""
+    for name in ("pytest_timeout", "pytest_benchmark", "pytest_randomly"):
+        pytest.importorskip(name)
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    text = (
+        "import random\nimport zlib\nimport pytest\nimport shop\n\n\n"
+        "def test_double():\n    assert shop.double(4) == 8\n\n\n"
+        "def test_seed():\n    seed = 7 + zlib.crc32(b'test_one.py::test_seed')\n"
+        "    assert shop.double(random.random()) == 2 * random.Random(seed).random()\n\n\n"
+        "@pytest.mark.timeout(9)\ndef test_limited():\n    assert shop.double(4) == 8\n\n\n"
+        "def test_fast(benchmark):\n    assert benchmark.pedantic(shop.double, (4,)) == 8\n"
+    )
+    hook = "def pytest_runtest_logreport(report):\n    print(report.outcome)\n"
+    root = project(tmp_path / "root", "timeout = 60\n", test_one=text, conftest=hook)
+    with Runner(root, sys.executable, ["-p", "no:xdist", "-p", "randomly", "-p", "benchmark", "-p", "timeout",
+                                       "-p", "no:cacheprovider", "-p", "no:asyncio", "--randomly-seed=7"]) as runner:  # fmt: skip
+        tests, direct = proven(runner)
+        assert len(tests) == 4
+        assert direct == {"test_one.py::test_double", "test_one.py::test_seed"}
+        assert disagreements(runner, tests, ["x * 2", "x * 3", "x / 0"]) == []
+        stream = ((n, changed(f"x * {2 if n % 4 else 3}")) for n in range(60))
+        found = dict(runner.validate_many(stream, sorted(direct)))
+        assert [found[n].passed for n in range(60)] == [bool(n % 4) for n in range(60)]
+
+
 def test_a_hook_that_turns_a_failure_is_obeyed(tmp_path: Path) -> None:
     hook = (
         "import pytest\n\n\n@pytest.hookimpl(hookwrapper=True)\n"

@@ -197,6 +197,40 @@ def test_too_much_to_look_at_is_not_looked_at(module: Any) -> None:
 def test_a_generator_that_cannot_be_compared_is_said(
     module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "numpy.random", types.ModuleType("numpy.random"))
-    with pytest.raises(state.Hidden, match=r"numpy\.random"):
+    monkeypatch.setitem(sys.modules, "torch", types.ModuleType("torch"))
+    with pytest.raises(state.Hidden, match="torch"):
+        seen(module)
+
+
+def test_arrays_and_their_random_numbers_are_seen(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+
+    monkeypatch.setitem(sys.modules, "numpy.random", np.random)
+    module.array, module.scalar, module.sine = np.arange(6).reshape(2, 3), np.float32(1), np.sin
+    before = seen(module)
+    assert before == seen(module)
+    module.array[1, 1] = 7
+    assert before != seen(module)
+    before = seen(module)
+    np.random.random()
+    assert before != seen(module)
+    module.objects = np.array([[], None], dtype=object)
+    with pytest.raises(state.Hidden, match="ndarray"):
+        seen(module)
+
+
+def test_instances_of_classes_written_in_python_are_looked_into(module: Any) -> None:
+    """Of whatever library: those that are not may hide what they hold."""
+    import argparse
+    import array
+
+    module.parser = argparse.ArgumentParser()
+    before = seen(module)
+    assert before == seen(module)
+    module.parser.add_argument("--more")
+    assert before != seen(module)
+    module.hidden = array.array("i")
+    with pytest.raises(state.Hidden, match="array"):
         seen(module)

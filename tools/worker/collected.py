@@ -142,7 +142,10 @@ class Collected:
         numbered = [(self.index.numbers[id(function)], code) for function, code in swaps]
         alone = bool(late or request["warm"] or request["want_failure"])
         direct = set(request["direct"])
-        request["chain"] = not alone and all(test in direct for test in request["tests"])
+        tests = request["tests"]
+        # where the first failure ends it, most come no further than the first test
+        some = request["stop"] and tests and tests[0] in direct
+        request["chain"] = not alone and (some or all(test in direct for test in tests))
         return None, ((numbered, late), None)
 
     def modest(self, request):
@@ -173,6 +176,7 @@ class Collected:
             if not (entered and request["direct"]):
                 self.direct.leave()
             had = os.listdir(folder)
+            self.direct.remember()
             seen = self.seen(request) if len(candidates) > 1 else None
             last = candidates[-1][0]
             for put.number, numbered, late in candidates:
@@ -187,7 +191,7 @@ class Collected:
                     return put(b"B", True)
                 swap.apply(undo)
                 clean()
-                if not self.direct.again(request["tests"]):
+                if not self.direct.again(request["direct"]):
                     return put(b"B", True)
                 if os.listdir(folder) != had or self.seen(request) != seen:
                     return put(b"B", True)
@@ -201,7 +205,7 @@ class Collected:
 
     def seen(self, request):
         """What the tests might change; None where that cannot be told."""
-        entries = [self.direct.entries[test] for test in request["tests"]]
+        entries = [self.direct.entries[test] for test in request["direct"]]
         values = [part for entry in entries for part in (entry.arguments, entry.function)]
         if len(sys.modules) != self.imported:
             self.imported, self.watched = len(sys.modules), list(self.tree.modules().values())

@@ -12,25 +12,28 @@ Python >= 3.8.
 import contextlib
 import inspect
 import os
+import random
 import sys
 import threading
 import unittest
 
 import pytest
 
+# Those that only listen (logstart, logreport, warning_recorded, ...) decide nothing, and are not asked.
 HOOKS = (
-    "pytest_runtest_protocol", "pytest_runtest_logstart", "pytest_runtest_logfinish",
-    "pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_teardown",
-    "pytest_runtest_makereport", "pytest_runtest_logreport", "pytest_exception_interact",
-    "pytest_pyfunc_call", "pytest_assertrepr_compare", "pytest_assertion_pass",
-    "pytest_warning_recorded",
+    "pytest_runtest_protocol", "pytest_runtest_setup", "pytest_runtest_call", "pytest_runtest_teardown",
+    "pytest_runtest_makereport", "pytest_pyfunc_call", "pytest_assertrepr_compare", "pytest_assertion_pass",
 )  # fmt: skip
 FIXTURE_HOOKS = ("pytest_fixture_setup", "pytest_fixture_post_finalizer")
-# Plugins whose hooks do nothing for a test without the mark, or the attribute of its function.
+# Plugins whose hooks do nothing for a test without the mark, the fixture, or the attribute of its
+# function that is named so. (A limit of time for all tests is no loss: ours holds.)
 GUESTS = {
     "_hypothesis_pytestplugin": "hypothesis", "hypothesis.extra.pytestplugin": "hypothesis",
     "pytest_asyncio.plugin": "asyncio", "anyio.pytest_plugin": "anyio",
+    "pytest_timeout": "timeout", "pytest_benchmark.plugin": "benchmark",
 }  # fmt: skip
+# Plugins that set random generators before each part of a test: their `pytest_runtest_call` does so.
+SEEDERS = {"pytest_randomly"}
 MARKS = {"skip", "skipif", "xfail", "filterwarnings"}  # those that pytest itself acts on
 NODES = {"Session", "Dir", "Package", "Module", "Class", "UnitTestCase", "Instance"}
 # Where pytest's own fixture functions are fit for it; others (capsys, caplog, tmp_path, recwarn)
@@ -86,10 +89,14 @@ class Direct:
         """`strict`: whether a warning may be an error."""
         self.session, self.strict = session, strict
         self.entries, self.stack, self.odd = {}, None, False  # entries: by node id
+        self.seeders, self.random = [], None
         try:
             owners = foreign(session.config, plugin, HOOKS)
             served = not foreign(session.config, plugin, FIXTURE_HOOKS) <= set(GUESTS)
+            seeders = owners & SEEDERS
+            owners -= seeders
             if owners <= set(GUESTS) and plain_options(session):
+                self.seeders = [sys.modules[name].pytest_runtest_call for name in seeders]
                 for item in session.items:
                     entry = examine(item, {GUESTS[owner] for owner in owners}, served)
                     if entry is not None:
@@ -157,6 +164,8 @@ class Direct:
             if entry.setup:
                 item.funcargs.update(entry.arguments)
                 self.session._setupstate.setup(item)
+            for seed in self.seeders:
+                seed(item)
             error = call_case(item, entry) if entry.case else call_function(item, entry)
             if self.odd:
                 raise Doubt
@@ -170,6 +179,13 @@ class Direct:
             outcome = None
         return (outcome, error) + clock.stop()
 
+    def remember(self):
+        """What `again` goes back to. A fork has random numbers of its own."""
+        self.random = [(random.setstate, random.getstate())]
+        numbers = sys.modules.get("numpy.random")
+        if numbers is not None:
+            self.random.append((numbers.set_state, numbers.get_state()))
+
     def again(self, tests):
         """Makes `tests` as they were before they ran. False where that cannot be told."""
         try:
@@ -177,6 +193,8 @@ class Direct:
             self.session._setupstate.teardown_exact(None)
             for test in tests:
                 self.entries[test].item._initrequest()
+            for put_back, was in self.random:
+                put_back(was)
         except BaseException:
             return False
         return not self.odd
@@ -200,7 +218,10 @@ def call_case(item, entry):
     case = item._testcase if entry.setup else entry.case(item.name)
     result = Result()
     setattr(case, item.name, getattr(case, item.name))  # as pytest does
-    case(result=result)
+    try:
+        case(result=result)
+    finally:
+        delattr(case, item.name)
     if result.odd or getattr(entry.case, "_class_cleanups", None):
         raise Doubt
     for error in result.errors:
@@ -252,6 +273,8 @@ def examine(item, guests, served):
     if any(not ours(type(node)) or type(node).__name__ not in NODES for node in chain):
         return None
     if any(mark.name in MARKS or mark.name in guests for mark in item.iter_markers()):
+        return None
+    if not guests.isdisjoint(item._fixtureinfo.name2fixturedefs):
         return None
     packages = [node for node in chain if type(node).__name__ == "Package"]
     setup = any(sets_up(node) for node in packages)

@@ -118,6 +118,9 @@ def run_items(items, plugin, put, request, lines=None, audit=None, fast=None):
             )
             extra["direct"] = outcome
             found = error and (error, error.__traceback__)
+        elif request.get("chain"):  # others are to run in this process after it
+            put(b"A", nodeid)
+            return False
         else:
             if fast is not None:
                 fast.leave()

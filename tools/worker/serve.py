@@ -22,6 +22,7 @@ places = sys.modules["_trm_worker_places"]
 HEADER = struct.Struct(">II")
 FINAL = (b"D", b"I", b"N", b"A", b"X")  # after one of these nothing more is expected of a child
 CUT = (signal.SIGPROF, signal.SIGXCPU)
+SPOILT = 6  # children in a row that left traces, after which each candidate has its own
 WATCH_MS = 200  # how often children are looked at that said nothing
 
 
@@ -129,6 +130,7 @@ class Server:
         self.queue, self.jobs, self.slots, self.numbers = [], {}, [], 0
         self.pack = pack
         self.length = settings["chain"]  # candidates for a child; fewer while they leave traces
+        self.spoilt = 0  # children in a row that left traces
         self.prepared = {}  # number -> what `ready` said of a request that waits
         self.spare = 0.0  # CPU seconds that belong to no job in particular
         self.learn, self.age = learn, 0  # slots that are older than `age` are not used again
@@ -325,7 +327,9 @@ class Server:
                 if job.teaches:
                     self.taught(raw)
             elif kind == b"B":  # `number` is done, but has left traces: others need another child
-                self.length = max(2, self.length // 2) if json.loads(raw) else 1
+                self.spoilt += 1
+                again = json.loads(raw) and self.spoilt < SPOILT
+                self.length = max(2, self.length // 2) if again else 1
                 self.requeue([(job.number, job.request, job.parts, job.spent)] + job.rest)
                 job.number, job.rest, job.done = None, [], True
             else:
@@ -337,6 +341,7 @@ class Server:
                 elif kind in FINAL:
                     job.done = True
                     if job.chained:
+                        self.spoilt = 0
                         self.length = min(self.settings["chain"], 2 * self.length)
         if not still_open or job.done or last:
             self.finish(job, b"".join(out))

@@ -18,13 +18,18 @@ import types
 import warnings
 
 MOST = 5000  # objects that are looked at
+LARGEST = 1 << 16  # bytes of an array
 # Instances of classes from these modules do not change, or only in what nobody can tell.
 STILL = {
     "__future__", "_abc", "abc", "dataclasses", "datetime", "decimal", "fractions", "ipaddress", "logging", "numbers",
     "operator", "pathlib", "sys", "typing", "typing_extensions", "uuid", "zoneinfo",
 }  # fmt: skip
-# Instances of classes from these have attributes and nothing else.
-PLAIN = {"_pytest.fixtures", "_pytest.mark.structures", "ast", "contextlib", "inspect", "pytest"}
+PLAIN = {
+    "ast"
+}  # instances of its classes have attributes and nothing else, as of those written in Python
+# Packages whose objects only tests of a kind use that never shares a process.
+APART = {"hypothesis"}
+LEFT = "tearDown_exceptions"  # a new list on a TestCase each time that its class is torn down
 IMPORTED = {"__spec__", "__loader__", "__builtins__"}  # variables of every module
 ATOMS = (
     int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented), range, slice,
@@ -37,11 +42,17 @@ if hasattr(types, "GenericAlias"):
     ATOMS += (types.GenericAlias,)
 if hasattr(types, "UnionType"):
     ATOMS += (types.UnionType,)
+_EXACTLY = frozenset(ATOMS)  # most are of these types and need no slower look
 LISTS = (list, tuple, set, frozenset, collections.deque)
 DICTS = (dict, types.MappingProxyType)
 CACHED = type(functools.lru_cache(maxsize=1)(len))
 TOLD = (type(threading.Lock()), type(threading.RLock()), itertools.count)  # by their repr
 MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
+_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE
+_OF_EVERY_CLASS = {
+    "__module__", "__doc__", "__dict__", "__weakref__", "__slots__", "__annotations__", "__parameters__", "__orig_bases__",
+    "__abstractmethods__", "_abc_impl", "__static_attributes__", "__firstlineno__", "__annotate_func__", "__annotations_cache__",
+}  # fmt: skip
 _CELL = type((lambda x: lambda: x)(0).__closure__[0])
 
 
@@ -74,7 +85,9 @@ class Seen:
     __hash__ = None
 
     def _add(self, value):
-        if isinstance(value, ATOMS) and type(value).__module__ not in self.names:
+        if type(value) in _EXACTLY or (
+            isinstance(value, ATOMS) and type(value).__module__ not in self.names
+        ):
             return
         if id(value) not in self._known:
             self._known.add(id(value))
@@ -93,7 +106,9 @@ class Seen:
 
     def _look(self, value):
         kind = type(value)
-        if isinstance(value, LISTS) and kind.__module__ in ("builtins", "collections"):
+        if kind is types.FunctionType:
+            self._function(value)
+        elif isinstance(value, LISTS) and kind.__module__ in ("builtins", "collections"):
             self._note(*value)
             for part in value:
                 self._add(part)
@@ -101,8 +116,6 @@ class Seen:
             self._dict(value)
         elif kind is bytearray:
             self.facts.append(bytes(value))
-        elif kind is types.FunctionType:
-            self._function(value)
         elif kind is _CELL:
             try:
                 content = value.cell_contents
@@ -127,8 +140,8 @@ class Seen:
                 self._add(part)
         elif isinstance(value, type):
             if value.__module__ in self.names:
-                self._dict(vars(value))
-        elif kind.__module__ in STILL:
+                self._dict({name: v for name, v in vars(value).items() if name != LEFT})
+        elif kind.__module__ in STILL or kind.__module__.partition(".")[0] in APART:
             pass
         elif isinstance(value, BaseException):
             self._add(value.args)
@@ -143,22 +156,33 @@ class Seen:
             self._dict(vars(value))
         elif kind is object or kind is random.SystemRandom:
             pass
-        elif kind.__module__ in self.names | PLAIN or kind is types.SimpleNamespace:
+        elif kind.__module__ == "numpy":
+            self._numpy(value, kind)
+        elif kind.__module__ in self.names or kind is types.SimpleNamespace or _written(kind):
             self._instance(value, kind)
         else:
             raise Hidden("%s.%s" % (kind.__module__, kind.__qualname__))
 
+    def _numpy(self, value, kind):
+        """Arrays by what is in them; types, scalars and universal functions do not change."""
+        if kind.__name__ == "ndarray":
+            if value.dtype.hasobject or value.nbytes > LARGEST:
+                raise Hidden("numpy.ndarray")
+            self.facts.append((value.shape, str(value.dtype), value.tobytes()))
+
     def _function(self, function):
         self._note(function.__code__, function.__defaults__, function.__kwdefaults__)
         for part in (function.__defaults__, function.__kwdefaults__, function.__dict__):
-            self._add(part)
+            if part:
+                self._add(part)
         for cell in function.__closure__ or ():
             self._add(cell)
 
     def _instance(self, value, kind):
         """Its attributes, and what it is made of if it is a container."""
         for base in kind.__mro__:
-            if base.__module__ in self.names | PLAIN or base in (object, types.SimpleNamespace):
+            ours = base.__module__ in self.names or base in (object, types.SimpleNamespace)
+            if ours or _written(base):
                 names = base.__dict__.get("__slots__", ())
                 for name in (names,) if isinstance(names, str) else names:
                     if name not in ("__dict__", "__weakref__"):
@@ -176,6 +200,18 @@ class Seen:
                 raise Hidden("%s.%s" % (base.__module__, base.__qualname__))
         if hasattr(value, "__dict__"):
             self._dict(vars(value))
+
+
+@functools.lru_cache(maxsize=None)
+def _written(kind):
+    """Whether a class was written in Python, so that its instances have attributes and nothing else."""
+    if kind.__module__ in PLAIN:
+        return True
+    if not kind.__flags__ & _HEAP or kind.__module__ in ("builtins", "threading", "io"):
+        return False
+    if any(type(value) is types.FunctionType for value in vars(kind).values()):
+        return True
+    return set(vars(kind)) <= _OF_EVERY_CLASS
 
 
 class _Same:
@@ -206,7 +242,9 @@ def _process():
     context = sys.modules.get("decimal")
     if context is not None:
         facts.append(repr(context.getcontext()))
-    for name in ("numpy.random", "torch"):
-        if name in sys.modules:
-            raise Hidden(name)
+    numbers = sys.modules.get("numpy.random")
+    if numbers is not None:
+        facts.append(repr(numbers.get_state(legacy=False)["state"]["key"].tobytes()))
+    if "torch" in sys.modules:
+        raise Hidden("torch")
     return facts
