@@ -308,9 +308,13 @@ def decoder_memory(params: Params, config: ModelConfig, y: jax.Array, mask: jax.
 
 
 def content_logits(
-    params: Params, config: ModelConfig, memory: Memory, slots: Slots
+    params: Params,
+    config: ModelConfig,
+    memory: Memory,
+    slots: Slots,
+    asked: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Vocabulary (b, q, vocab) and copy (b, q, l) logits of every slot: one softmax over both.
+    """Vocabulary (b, q, vocab) and copy (b, q, l) logits of every slot, or of the `asked` ones (b, n): one softmax over both.
 
     One decoder layer: slots of an edit attend to the slots before them, then to y. With b == 1 for `memory` and
     many edits in q, all candidates of a unit are scored at once.
@@ -331,6 +335,8 @@ def content_logits(
     causal = jnp.where(same, 0.0, _MASKED)[:, None]
     q, k, v = (split_heads(part, heads) for part in dense_parts(h, p["qkv"], 3, config.matmul))
     h = rms_norm(h + dense(merge_heads(attend(q, k, v, causal)), p["self_out"], config.matmul))
+    if asked is not None:
+        h = jnp.take_along_axis(h, asked[:, :, None], axis=1)
     query = split_heads(dense(h, p["cross_query"], config.matmul), heads)
     padding = jnp.where(memory.mask, 0.0, _MASKED)[:, None, None, :]
     read = attend(query, memory.key, memory.value, padding)

@@ -39,6 +39,8 @@ from trm.vocab import CLS, END
 
 _SLOTS = (64, 192, 512)  # content slots a call of the decoder, padded; one compilation each
 _CHUNK = _SLOTS[-1]
+_WIDTH = 48  # hypotheses that a round of the search expands
+_ROUND = 192  # their content slots, padded
 _PAIRS = 1024  # tokens a call that looks their probabilities up
 _LOWEST = -1e9
 _BRANCHES = 16  # continuations of a hypothesis, copies and pieces each
@@ -145,6 +147,14 @@ def _decode(params, memory: Memory, slots: Slots, *, config: ModelConfig):
 
 
 @Compiled
+def _continue(params, memory: Memory, slots: Slots, last, *, config: ModelConfig):
+    """`_decode` of the slots `last` (_WIDTH,) alone."""
+    words, copies = content_logits(params, config, memory, slots, last[None])
+    total = jnp.logaddexp(jax.nn.logsumexp(words, -1), jax.nn.logsumexp(copies, -1))[..., None]
+    return (words - total)[0], (copies - total)[0]
+
+
+@Compiled
 def _gather(words, copies, text, rows, pieces, texts):
     """(p,) log-probabilities of tokens given as (row, piece or -1, text id or -1): all ways to write one are summed.
 
@@ -193,6 +203,8 @@ class Predictor:
                               empty, empty, np.zeros((size, 9), np.uint8), empty - 1, empty - 1, size - 2, ("", "x"))  # fmt: skip
             ready += (analysis for analysis, _, _ in self._recursion(encoded))
             yield
+        next(itertools.islice(self.proposals(ready[-1]), 1, None))
+        yield
         for slots in _SLOTS:
             places = (divmod(number, 40) for number in range(slots // 2))  # two slots each
             self.score(ready[-1], [(at, at + 1 + more, ("x",)) for more, at in places])
@@ -305,15 +317,29 @@ class Predictor:
 
     def _decoded(self, analysis: Analysis, rows: list) -> tuple[jax.Array, jax.Array]:
         """Decode up to _CHUNK slots given as (edit, index, start, length, previous pieces)."""
-        size = next(s for s in _SLOTS if s >= len(rows))
-        table = np.zeros((5, 1, size), np.int32)
+        slots = self._slots(rows, next(s for s in _SLOTS if s >= len(rows)))
+        return _decode(self.params, analysis.memory, slots, config=self.config)
+
+    def _continued(
+        self, analysis: Analysis, rows: list, last: list
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same of at most _ROUND slots, of which only those at `last` are asked for."""
+        asked = np.zeros(_WIDTH, np.int32)
+        asked[: len(last)] = last
+        slots = self._slots(rows, _ROUND)
+        words, copies = _continue(self.params, analysis.memory, slots, asked, config=self.config)
+        return np.array(words)[: len(last)], np.asarray(copies)[: len(last)]
+
+    @staticmethod
+    def _slots(rows: list, size: int) -> Slots:
+        table = np.zeros((4, 1, size), np.int32)
         table[0] = -1
         previous = np.zeros((1, size, PIECES), np.int32)
         for i, (edit, index, start, length, pieces) in enumerate(rows):
-            table[:4, 0, i] = edit, index, start, length
+            table[:, 0, i] = edit, index, start, length
             previous[0, i, : len(pieces)] = pieces
-        slots: Any = (*table[:4], previous)
-        return _decode(self.params, analysis.memory, Slots(*slots), config=self.config)
+        slots: Any = (*table, previous)
+        return Slots(*slots)
 
     def propose(
         self,
@@ -322,7 +348,7 @@ class Predictor:
         *,
         rounds: int = 24,
         places: int = 96,
-        width: int = 48,
+        width: int = _WIDTH,
     ) -> list[Proposal]:
         """The model's own edits, likeliest first: at most `rounds` of `proposals`. Duplicates are merged."""
         done: dict[tuple, float] = {}
@@ -342,12 +368,12 @@ class Predictor:
         ]
 
     def proposals(
-        self, analysis: Analysis, *, places: int = 96, width: int = 48
+        self, analysis: Analysis, *, places: int = 96, width: int = _WIDTH
     ) -> Iterator[tuple[float, list[Proposal]]]:
         """Best-first search for the model's own edits, round by round: (bound of what is to come, edits found).
 
-        places: (start, length) pairs to begin with; width: hypotheses expanded a round. The first item comes before any work. An
-        edit may be found once more, written in another way.
+        places: (start, length) pairs to begin with; width: hypotheses expanded a round, at most _WIDTH. The first item comes
+        before any work. An edit may be found once more, written in another way.
         """
         joint = analysis.start[:, None] + analysis.length
         joint[0] = _LOWEST  # NO_BUG writes nothing
@@ -370,7 +396,7 @@ class Predictor:
             yield -heap[0][0], found
             found = []
             batch, rows, last = [], [], []
-            while heap and len(batch) < width and len(rows) + len(heap[0][4]) + 1 <= _CHUNK:
+            while heap and len(batch) < width and len(rows) + len(heap[0][4]) + 1 <= _ROUND:
                 item = heapq.heappop(heap)
                 _, _, start, length, content = item
                 rows.append((len(batch), 0, start, length, (CLS,)))
@@ -378,7 +404,7 @@ class Predictor:
                     rows.append((len(batch), index, start, length, pieces))
                 last.append(len(rows) - 1)
                 batch.append(item)
-            words, copies = (np.asarray(table)[last] for table in self._decoded(analysis, rows))
+            words, copies = self._continued(analysis, rows, last)
             by_text = np.log(np.exp(copies) @ one_hot + 1e-30)
             by_text[:, copied] = np.logaddexp(by_text[:, copied], words[:, written])
             ends = words[:, END].copy()
@@ -398,17 +424,15 @@ class Predictor:
                         )
                 if len(content) >= MAX_CONTENT - 1:
                     continue
-                more = [
-                    (by_text[row, i], (texts[i], spelled[i][:PIECES]))
-                    for i in likely_texts[row]
-                    if i
-                ]
-                more += [(words[row, i], (int(i), (int(i),))) for i in likely_pieces[row]]
-                for value, item in more:
-                    if value > _UNLIKELY:
-                        longer = (*content, item)
-                        rest = (next(numbers), start, length, longer)
-                        heapq.heappush(heap, (negative - float(value), *rest))
+                for table, likely in ((by_text, likely_texts), (words, likely_pieces)):
+                    values = table[row, likely[row]]
+                    kept = values > _UNLIKELY
+                    for i, value in zip(
+                        likely[row][kept].tolist(), values[kept].tolist(), strict=True
+                    ):
+                        item = (texts[i], spelled[i][:PIECES]) if table is by_text else (i, (i,))
+                        rest = (next(numbers), start, length, (*content, item))
+                        heapq.heappush(heap, (negative - value, *rest))
         yield -np.inf, found
 
     def _texts(self, content: tuple) -> tuple[str, ...] | None:
