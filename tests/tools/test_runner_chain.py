@@ -127,9 +127,27 @@ def test_total():
 """
 
 
-@pytest.mark.parametrize("tests", [UNITTEST, MIXED, SEEDED])
+CACHED = """\
+import functools
+import sums
+
+
+@functools.lru_cache
+def numbers(n):
+    return tuple(range(n))
+
+
+numbers(1)
+
+
+def test_total():
+    assert sums.total(numbers(2)) == 1, sums.pid()
+"""
+
+
+@pytest.mark.parametrize("tests", [UNITTEST, MIXED, SEEDED, CACHED])
 def test_most_suites_leave_nothing(root: Path, tests: str) -> None:
-    """Methods of unittest; a test that needs pytest's protocol after one that does not; random numbers."""
+    """Methods of unittest; a test that needs pytest's protocol after one that does not; random numbers; caches."""
     text = CODE + "\n\ndef pid():\n    import os\n    return os.getpid()\n"
     (root / "sums.py").write_text(text)
     (root / "test_sums.py").write_text(tests)

@@ -177,7 +177,10 @@ class Collected:
                 self.direct.leave()
             had = os.listdir(folder)
             self.direct.remember()
-            seen = self.seen(request) if len(candidates) > 1 else None
+            seen = first = self.seen(request) if len(candidates) > 1 else None
+            if first is not None and first.caches:
+                first.forget()
+                seen = self.seen(request)
             last = candidates[-1][0]
             for put.number, numbered, late in candidates:
                 swaps = [(self.index.all[number], code) for number, code in numbered]
@@ -193,6 +196,7 @@ class Collected:
                 clean()
                 if not self.direct.again(request["direct"]):
                     return put(b"B", True)
+                first.forget()
                 if os.listdir(folder) != had or self.seen(request) != seen:
                     return put(b"B", True)
 

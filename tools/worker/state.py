@@ -18,6 +18,7 @@ import types
 import warnings
 
 MOST = 5000  # objects that are looked at
+FEW = 8  # results that a function's cache may hold to be emptied rather than left as it is
 LARGEST = 1 << 16  # bytes of an array
 # Instances of classes from these modules do not change, or only in what nobody can tell.
 STILL = {
@@ -66,7 +67,7 @@ class Seen:
     def __init__(self, modules, values):
         """`modules`: whose variables are looked at; `values`: other things. Raises Hidden."""
         self.names = {module.__name__ for module in modules}
-        self.facts = _process()
+        self.facts, self.caches = _process(), []
         self._known, self._queue = set(), []
         for module in modules:
             self._dict({name: v for name, v in vars(module).items() if name not in IMPORTED})
@@ -78,6 +79,11 @@ class Seen:
             self._look(self._queue.pop())
         # alive as long as this is, so that an address means one object
         del self._known, self._queue
+
+    def forget(self):
+        """Empties the caches of functions that held next to nothing at that time."""
+        for cache in self.caches:
+            cache.cache_clear()
 
     def __eq__(self, other):
         return self.facts == other.facts
@@ -132,7 +138,10 @@ class Seen:
             for part in (value.fget, value.fset, value.fdel):
                 self._add(part)
         elif kind is CACHED:
-            self.facts.append(tuple(value.cache_info()))
+            _, misses, _, size = value.cache_info()  # hits change nothing
+            self.facts.append((misses, size))
+            if size <= FEW:
+                self.caches.append(value)
             self._add(value.__wrapped__)
         elif kind is functools.partial:
             self._note(value.func, *value.args)
