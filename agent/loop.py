@@ -134,8 +134,11 @@ class _Run:
 
     def _suite(self, runner: Runner) -> Iterator[Event]:
         """The first run of all tests. Returns a SuiteRun."""
+        seconds = self.request.max_seconds / 2
         return (
-            yield from in_thread(lambda tell: runner.baseline(progress=tell), self.budget, "suite")
+            yield from in_thread(
+                lambda tell: runner.baseline(tell, seconds=seconds), self.budget, "suite"
+            )
         )
 
     def _repair(self, runner: Runner, reader: Reader, run: SuiteRun) -> Iterator[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,9 +28,14 @@ class Baseline:
         self.dispatch, self.records, self.suite, self.spectrum = dispatch, records, run, spectrum
         items = dispatch.session["items"] or []
         self.places = {nodeid: (path, line) for nodeid, path, line in items}
+        self.until = 0.0
 
-    def run(self, progress: Callable[[int, int], None] | None) -> None:
-        """Runs all tests. Raises RunnerError where the worker fails."""
+    def run(self, progress: Callable[[int, int], None] | None, seconds: float) -> None:
+        """Runs all tests. Raises RunnerError where the worker fails.
+
+        seconds: wall time after which no further slow test is told from a hanging one.
+        """
+        self.until = time.monotonic() + seconds
         suite, records = self.suite, self.records
         self._trace(list(self.places), min(QUICK, records.limits.baseline_seconds), progress)
         self._slow()
@@ -96,6 +102,8 @@ class Baseline:
             return
         records.open = set(cut)
         for test in cut:
+            if time.monotonic() > self.until:
+                break
             patience = min(bound, max(UNTRACED, SLOWER * self._slowest()))
             if ends(self.dispatch, records, test, patience) is not None:
                 suite.results = [each for each in suite.results if each.nodeid != test]

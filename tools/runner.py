@@ -7,6 +7,7 @@ files: changed code is exchanged in memory, or mounted over the old file in the 
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import time
@@ -123,12 +124,12 @@ class Runner:
     # ------------------------------------------------------------ baseline
 
     def baseline(
-        self, progress: Callable[[int, int], None] | None = None, spectrum: bool = True
-    ) -> SuiteRun:
+        self, progress: Callable[[int, int], None] | None = None, spectrum: bool = True, seconds: float = math.inf
+    ) -> SuiteRun:  # fmt: skip
         """Runs the whole suite once as it is; times and spectrum of it steer `validate`.
 
         `progress(done, total)` is called after each test. Tests that hang or end their process get
-        that as their outcome, and the others still run.
+        that as their outcome, and the others still run; slow ones that were cut are not told from them after `seconds`.
         """
         began = time.perf_counter()
         self._dispatch.start()
@@ -136,7 +137,7 @@ class Runner:
         run = self._new_run(
             results=[], failures=[], collection_errors=self.collection_errors, notes=list(session["notes"])
         )  # fmt: skip
-        Baseline(self._dispatch, self._records, run, spectrum).run(progress)
+        Baseline(self._dispatch, self._records, run, spectrum).run(progress, seconds)
         self._baseline = run
         if session.get("threads"):
             run.notes.append("threads run after collection: candidates are imported anew")
