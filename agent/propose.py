@@ -23,8 +23,9 @@ from trm.ahead import ahead
 from trm.config import MAX_CONTENT, MAX_SPAN
 
 if TYPE_CHECKING:
+    from trm.analysis import Analysis
     from trm.encode import Target
-    from trm.predict import Analysis, Predictor
+from trm.predict import Predictor
 
 MODEL_ROUNDS = 25  # of the search for what the model itself writes, a unit; the first costs nothing
 _LINE_WEIGHT = 1.0  # of log suspicion of the line: much of it the model has read already

@@ -24,7 +24,8 @@ from agent.evalsets import Problem, load, write_files
 from agent.reading import LONGEST_UNIT, encode_suspect
 from tools.source.leaves import Leaf
 from tools.verdicts import RunnerError
-from trm.predict import Analysis, Predictor
+from trm.analysis import Analysis
+from trm.predict import Predictor
 
 SHOWN = 0.02  # start mass or suspicion of a line that is printed
 

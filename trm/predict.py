@@ -10,7 +10,6 @@ import dataclasses
 import heapq
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trm.analysis import Analysis, Proposal, Step
 from trm.checkpoint import load_vocab, load_weights, shipped
 from trm.compiled import Compiled
 from trm.config import HALT, MAX_CONTENT, MAX_SPAN, ModelConfig
@@ -45,47 +45,6 @@ _PAIRS = 1024  # tokens a call that looks their probabilities up
 _LOWEST = -1e9
 _BRANCHES = 16  # continuations of a hypothesis, copies and pieces each
 _UNLIKELY = -14.0  # nats, of a single continuation
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """An edit of the unit's leaves: replace [start, end) by tokens; log-probability in nats."""
-
-    start: int
-    end: int
-    tokens: tuple[str, ...]
-    log_probability: float
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one supervision step ended with.
-
-    start: (code + 2,) probabilities, 0 is NO_BUG and code + 1 the end; bits: signs of z over positions and pooled
-    width, (positions, 16); halt: probability that the answer is right; best: the greedy edit, None for NO_BUG or not asked for.
-    """
-
-    start: np.ndarray
-    bits: np.ndarray
-    halt: float
-    best: Proposal | None
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """A unit after the recursion: its steps, and what scoring needs."""
-
-    encoded: Encoded
-    steps: tuple[Step, ...]
-    start: np.ndarray  # (positions,) log-probabilities after the last step
-    length: np.ndarray  # (positions, MAX_SPAN + 1) log-probabilities
-    memory: Memory  # of (1, LENGTHS[-1]) positions
-    text: np.ndarray  # (LENGTHS[-1],)
-
-    @property
-    def leaf_mass(self) -> np.ndarray:
-        """(code,) start probabilities of the code leaves."""
-        return np.exp(self.start[1 : self.encoded.code + 1])
 
 
 def _pad(encoded: Encoded, length: int) -> dict[str, np.ndarray]:

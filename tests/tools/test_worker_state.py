@@ -234,3 +234,38 @@ def test_instances_of_classes_written_in_python_are_looked_into(module: Any) -> 
     module.hidden = array.array("i")
     with pytest.raises(state.Hidden, match="array"):
         seen(module)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "NAMES.append(1)", "NAMES[1].clear()", "TABLE['k'].add(7)", "TABLE.clear()", "QUEUE.popleft()", "BYTES[:] = b'y'",
+        "Thing.shared.append(1)", "Thing.shared = []", "Thing.more = 1", "ORIGIN.x = 5", "ORIGIN.y = 5",
+        "counter()", "NEW = 1", "NUMBER = 2", "default([1]).append(2); default().append(3)",
+        "HIDDEN = iter([1])", "Color.seen = 1",
+    ],
+)  # fmt: skip
+def test_what_containers_and_names_held_is_put_back(module: Any, change: str) -> None:
+    before = seen(module)
+    exec(change, module.__dict__)
+    before.restore()
+    assert before == seen(module)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "random.random()",
+        "SLOTTED.a = 3",
+        "MINE.append(1)",
+        "next(COUNT)",
+        "LOCK.acquire()",
+        "del NUMBER",
+        "HERE.x = 1",
+    ],
+)
+def test_what_cannot_be_put_back_is_noticed_all_the_same(module: Any, change: str) -> None:
+    before = seen(module)
+    exec(change, module.__dict__)
+    before.restore()
+    assert before != seen(module)

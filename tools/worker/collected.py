@@ -25,6 +25,7 @@ state = sys.modules["_trm_worker_state"]
 swap = sys.modules["_trm_worker_swap"]
 
 
+LONG_LOOK = 0.006  # CPU seconds; a process of its own costs a candidate less
 EDIT = 4000  # signs in which a file may differ to be compiled in the parent of all candidates
 WRITES = 75  # how a process ends in which the project could not be imported without writing into its folder
 
@@ -177,8 +178,11 @@ class Collected:
                 self.direct.leave()
             had = os.listdir(folder)
             self.direct.remember()
+            spent = time.process_time()
             seen = first = self.seen(request) if len(candidates) > 1 else None
-            if first is not None and first.caches:
+            if time.process_time() - spent > LONG_LOOK:
+                seen = None
+            elif first is not None and first.caches:
                 first.forget()
                 seen = self.seen(request)
             last = candidates[-1][0]
@@ -197,7 +201,7 @@ class Collected:
                 if not self.direct.again(request["direct"]):
                     return put(b"B", True)
                 first.forget()
-                if os.listdir(folder) != had or self.seen(request) != seen:
+                if os.listdir(folder) != had or not self.unchanged(request, seen):
                     return put(b"B", True)
 
         def clean():
@@ -217,6 +221,14 @@ class Collected:
             return state.Seen(self.watched, values)
         except state.Hidden:
             return None
+
+    def unchanged(self, request, seen):
+        """Whether what the tests might change is as it was, or could be put back."""
+        now = self.seen(request)
+        if now is None or now != seen:
+            seen.restore()
+            now = self.seen(request)
+        return now is not None and now == seen
 
     def body(self, request, put, place, known):
         """The whole life of a child that is not a slot's. `known`: what `plan` would say."""

@@ -31,6 +31,7 @@ GUESTS = {
     "_hypothesis_pytestplugin": "hypothesis", "hypothesis.extra.pytestplugin": "hypothesis",
     "pytest_asyncio.plugin": "asyncio", "anyio.pytest_plugin": "anyio",
     "pytest_timeout": "timeout", "pytest_benchmark.plugin": "benchmark",
+    "flaky.flaky_pytest_plugin": "flaky", "pytest_rerunfailures": "flaky",
 }  # fmt: skip
 # Plugins that set random generators before each part of a test: their `pytest_runtest_call` does so.
 SEEDERS = {"pytest_randomly"}
@@ -282,7 +283,7 @@ def examine(item, guests, served):
     function = item.obj
     if not inspect.isroutine(function) or is_async(function):
         return None
-    attributes = vars(getattr(function, "__func__", function))
+    attributes = {**vars(getattr(function, "__func__", function)), **vars(item.cls or object)}
     if any(guest in name for guest in guests for name in attributes):
         return None
     if cls is not None and not plain_case(cls, function):

@@ -23,6 +23,7 @@ HEADER = struct.Struct(">II")
 FINAL = (b"D", b"I", b"N", b"A", b"X")  # after one of these nothing more is expected of a child
 CUT = (signal.SIGPROF, signal.SIGXCPU)
 SPOILT = 6  # children in a row that left traces, after which each candidate has its own
+RETRY = 200  # candidates after which sharing is tried again
 WATCH_MS = 200  # how often children are looked at that said nothing
 
 
@@ -131,6 +132,7 @@ class Server:
         self.pack = pack
         self.length = settings["chain"]  # candidates for a child; fewer while they leave traces
         self.spoilt = 0  # children in a row that left traces
+        self.alone = 0  # candidates since then that had a child each
         self.prepared = {}  # number -> what `ready` said of a request that waits
         self.spare = 0.0  # CPU seconds that belong to no job in particular
         self.learn, self.age = learn, 0  # slots that are older than `age` are not used again
@@ -226,6 +228,10 @@ class Server:
     def following(self, request):
         """[(number, request, parts, CPU seconds)] of waiting requests that the same child may run."""
         found = []
+        if self.length == 1 and self.spoilt:
+            self.alone += 1
+            if self.alone % RETRY == 0:
+                self.length, self.spoilt = 2, SPOILT - 1
         while request.get("chain") and self.queue and len(found) < self.length - 1:
             number, other = self.queue[0]
             began = self.ready(number, other)

@@ -22,7 +22,8 @@ FEW = 8  # results that a function's cache may hold to be emptied rather than le
 LARGEST = 1 << 16  # bytes of an array
 # Instances of classes from these modules do not change, or only in what nobody can tell.
 STILL = {
-    "__future__", "_abc", "abc", "dataclasses", "datetime", "decimal", "fractions", "ipaddress", "logging", "numbers",
+    "__future__", "_abc", "_pytest.capture", "abc", "dataclasses", "datetime", "decimal", "fractions", "ipaddress", "logging",
+    "numbers",
     "operator", "pathlib", "sys", "typing", "typing_extensions", "uuid", "zoneinfo",
 }  # fmt: skip
 PLAIN = {
@@ -45,10 +46,12 @@ if hasattr(types, "UnionType"):
     ATOMS += (types.UnionType,)
 _EXACTLY = frozenset(ATOMS)  # most are of these types and need no slower look
 LISTS = (list, tuple, set, frozenset, collections.deque)
+CHANGING = (list, set, collections.deque)
 DICTS = (dict, types.MappingProxyType)
 CACHED = type(functools.lru_cache(maxsize=1)(len))
 TOLD = (type(threading.Lock()), type(threading.RLock()), itertools.count)  # by their repr
 MAPPINGS = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
+_STREAMS = (sys.__stdin__, sys.__stdout__, sys.__stderr__)
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 _OF_EVERY_CLASS = {
     "__module__", "__doc__", "__dict__", "__weakref__", "__slots__", "__annotations__", "__parameters__", "__orig_bases__",
@@ -68,9 +71,12 @@ class Seen:
         """`modules`: whose variables are looked at; `values`: other things. Raises Hidden."""
         self.names = {module.__name__ for module in modules}
         self.facts, self.caches = _process(), []
+        self.process = dict(os.environ), list(warnings.filters)
+        self.held = []  # what can be put back: (container, module, class or cell; what was in it)
         self._known, self._queue = set(), []
         for module in modules:
-            self._dict({name: v for name, v in vars(module).items() if name not in IMPORTED})
+            names = {name: v for name, v in vars(module).items() if name not in IMPORTED}
+            self._dict(names, module)
         for value in values:
             self._add(value)
         while self._queue:
@@ -84,6 +90,48 @@ class Seen:
         """Empties the caches of functions that held next to nothing at that time."""
         for cache in self.caches:
             cache.cache_clear()
+
+    def restore(self):
+        """Puts back what was in containers, modules, classes, cells and the process, where it is not any more."""
+        for holder, was in self.held:
+            try:
+                self._put_back(holder, was)
+            except Exception:  # it does not let itself be changed: that is noticed when compared
+                pass
+        environment, filters = self.process
+        if dict(os.environ) != environment:
+            os.environ.clear()
+            os.environ.update(environment)
+        if warnings.filters != filters:
+            warnings.filters[:] = filters
+            warnings.filterwarnings("default", "", append=True)  # tells that they changed
+            del warnings.filters[len(filters) :]
+
+    def _put_back(self, holder, was):
+        kind = type(holder)
+        if kind is _CELL:
+            holder.cell_contents = was
+        elif kind is bytearray or kind is list:
+            holder[:] = was
+        elif kind is collections.deque or kind is set:
+            if not _alike(holder, was):
+                holder.clear()
+                (holder.extend if kind is collections.deque else holder.update)(was)
+        elif isinstance(holder, (type, types.ModuleType)):
+            self._rebind(holder, was)
+        elif not (_alike(holder, was) and _alike(holder.values(), was.values())):
+            kind.clear(holder)
+            for key, value in was.items():
+                kind.__setitem__(holder, key, value)
+
+    @staticmethod
+    def _rebind(holder, was):
+        now = dict(vars(holder))
+        for name in now.keys() - was.keys() - IMPORTED - {LEFT}:
+            delattr(holder, name)
+        for name, value in was.items():
+            if name not in now or now[name] is not value:
+                setattr(holder, name, value)
 
     def __eq__(self, other):
         return self.facts == other.facts
@@ -103,7 +151,9 @@ class Seen:
         """Parts are objects, compared by identity, and kept."""
         self.facts.append(_Same(parts))
 
-    def _dict(self, mapping):
+    def _dict(self, mapping, holder=None):
+        if holder is not None:
+            self.held.append((holder, dict(mapping)))
         keys, values = tuple(mapping.keys()), tuple(mapping.values())
         self._note(*keys)
         self._note(*values)
@@ -115,16 +165,20 @@ class Seen:
         if kind is types.FunctionType:
             self._function(value)
         elif isinstance(value, LISTS) and kind.__module__ in ("builtins", "collections"):
+            if kind in CHANGING:
+                self.held.append((value, tuple(value)))
             self._note(*value)
             for part in value:
                 self._add(part)
         elif isinstance(value, DICTS) and kind.__module__ in ("builtins", "collections"):
-            self._dict(value)
+            self._dict(value, value if kind in MAPPINGS else None)
         elif kind is bytearray:
+            self.held.append((value, bytes(value)))
             self.facts.append(bytes(value))
         elif kind is _CELL:
             try:
                 content = value.cell_contents
+                self.held.append((value, content))
             except ValueError:
                 content = None
             self._note(content)
@@ -149,7 +203,7 @@ class Seen:
                 self._add(part)
         elif isinstance(value, type):
             if value.__module__ in self.names:
-                self._dict({name: v for name, v in vars(value).items() if name != LEFT})
+                self._dict({name: v for name, v in vars(value).items() if name != LEFT}, value)
         elif kind.__module__ in STILL or kind.__module__.partition(".")[0] in APART:
             pass
         elif isinstance(value, BaseException):
@@ -163,7 +217,9 @@ class Seen:
             self.facts.append(value.getstate())
         elif kind is threading.local:
             self._dict(vars(value))
-        elif kind is object or kind is random.SystemRandom:
+        elif (
+            kind is object or kind is random.SystemRandom or any(value is each for each in _STREAMS)
+        ):
             pass
         elif kind.__module__ == "numpy":
             self._numpy(value, kind)
@@ -208,7 +264,12 @@ class Seen:
             elif not (base in ATOMS or base.__module__ in STILL | {"enum"}):
                 raise Hidden("%s.%s" % (base.__module__, base.__qualname__))
         if hasattr(value, "__dict__"):
-            self._dict(vars(value))
+            own = vars(value)
+            self._dict(own, own if type(own) is dict else None)
+
+
+def _alike(some, others):
+    return len(some) == len(others) and all(a is b for a, b in zip(some, others))
 
 
 @functools.lru_cache(maxsize=None)
