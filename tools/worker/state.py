@@ -314,7 +314,8 @@ def _process():
         facts.append(repr(context.getcontext()))
     numbers = sys.modules.get("numpy.random")
     if numbers is not None:
-        facts.append(repr(numbers.get_state(legacy=False)["state"]["key"].tobytes()))
+        now = numbers.get_state()
+        facts.append((now[1].tobytes(), *now[2:]))
     if "torch" in sys.modules:
         raise Hidden("torch")
     return facts
