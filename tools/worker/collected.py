@@ -178,11 +178,8 @@ class Collected:
                 self.direct.leave()
             had = os.listdir(folder)
             self.direct.remember()
-            spent = time.process_time()
             seen = first = self.seen(request) if len(candidates) > 1 else None
-            if time.process_time() - spent > LONG_LOOK:
-                seen = None
-            elif first is not None and first.caches:
+            if first is not None and first.caches:
                 first.forget()
                 seen = self.seen(request)
             last = candidates[-1][0]
@@ -201,8 +198,11 @@ class Collected:
                 if not self.direct.again(request["direct"]):
                     return put(b"B", True)
                 first.forget()
+                spent = time.process_time()
                 if os.listdir(folder) != had or not self.unchanged(request, seen):
                     return put(b"B", True)
+                if time.process_time() - spent > LONG_LOOK:
+                    return put(b"B", False)
 
         def clean():
             for fd in files:
