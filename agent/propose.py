@@ -25,7 +25,7 @@ from trm.config import MAX_CONTENT, MAX_SPAN
 if TYPE_CHECKING:
     from trm.analysis import Analysis
     from trm.encode import Target
-from trm.predict import Predictor
+    from trm.predict import Predictor
 
 MODEL_ROUNDS = 25  # of the search for what the model itself writes, a unit; the first costs nothing
 _LINE_WEIGHT = 1.0  # of log suspicion of the line: much of it the model has read already
@@ -48,9 +48,7 @@ _DEEPER: dict[int, int] = dict(pairwise(_DEPTHS))
 _COMPLETE = 0
 _NOTHING: tuple[float, list[Any]] = (-math.inf, [])  # that is still to come from the model
 _STAGES = ((1, 2), (3, 4))  # tiers enumerated together, when an edit of them may be next
-_ROUNDS_AHEAD = (
-    4  # of the model's own search before edits are enumerated for their score by the model
-)
+_ROUNDS_AHEAD = 4  # of the model's own search, before operators are asked for the model's sake
 _UNREAD = -4.0  # nats: the best edit of a unit that nobody has read yet
 _SETTLED = 0.01  # nats: a score that the model can raise no more above the prior is not refined
 _AHEAD = 48  # candidates scored while others are validated
@@ -137,16 +135,13 @@ class _Order:
         self.told: dict[int, float] = {}  # what the model's own search makes of an edit
         self.given: set[int] = set()
         self.unread: list[tuple[float, list[int]]] = []  # spans and their edits, the likeliest last
-        self.heap: list[
-            tuple[float, int, int]
-        ] = []  # -score, the slots it counts (or _COMPLETE), edit
+        # -score, the slots it counts (or _COMPLETE), edit
+        self.heap: list[tuple[float, int, int]] = []
         self.stages = list(_STAGES)
         self.rounds = itertools.islice(self.predictor.proposals(self.analysis), MODEL_ROUNDS)
         self.round = 0
         self.coming, _ = next(self.rounds, _NOTHING)
-        self.frontier = (
-            self.coming
-        )  # nats: the likeliest edit that the model's own search has not met
+        self.frontier = self.coming  # nats: the best that this search has not met
 
     def __iter__(self) -> Iterator[Candidate]:
         while True:
@@ -302,7 +297,7 @@ def merged(
 ) -> Iterator[Candidate]:  # fmt: skip
     """All streams in one order, likeliest first, made in a thread ahead of who asks.
 
-    A stream is not begun before its best possible candidate is due: to begin one costs about as much as to validate fifty.
+    A stream is not begun before its best possible candidate is due.
     unread: (bias, what reads it) of further units, the most suspect first; each is read when an edit of it may be due, which is
     _UNREAD nats below its bias.
     """

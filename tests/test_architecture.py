@@ -152,6 +152,15 @@ def test_importing_a_package_does_nothing() -> None:
     assert done.stderr == ""
 
 
+def test_a_repair_begins_without_jax() -> None:
+    """The model is loaded in a thread while the suite runs: the search must not import it before."""
+    done = subprocess.run(
+        [sys.executable, "-c", "import agent.loop, sys; print(*sys.modules)"],
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert {name.split(".")[0] for name in done.stdout.split()} & {"jax", "flax", "optax"} == set()
+
+
 def test_the_check_itself_sees_a_heavy_import() -> None:
     """The proof that the tests above can fail: the same measurement finds JAX where it is imported."""
     done = subprocess.run(
