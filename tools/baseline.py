@@ -20,22 +20,21 @@ REPEATED = 50  # failing tests that are run a second time
 
 
 class Baseline:
-    """Fills a SuiteRun and the records with what the tests do; `spectrum`: lines are wanted."""
+    """Fills a SuiteRun and the records with what the tests do; `spectrum`: lines are wanted.
+
+    seconds: wall time after which no further slow test is told from a hanging one.
+    """
 
     def __init__(
-        self, dispatch: Dispatcher, records: Records, run: SuiteRun, spectrum: bool
+        self, dispatch: Dispatcher, records: Records, run: SuiteRun, spectrum: bool, seconds: float
     ) -> None:
         self.dispatch, self.records, self.suite, self.spectrum = dispatch, records, run, spectrum
         items = dispatch.session["items"] or []
         self.places = {nodeid: (path, line) for nodeid, path, line in items}
-        self.until = 0.0
-
-    def run(self, progress: Callable[[int, int], None] | None, seconds: float) -> None:
-        """Runs all tests. Raises RunnerError where the worker fails.
-
-        seconds: wall time after which no further slow test is told from a hanging one.
-        """
         self.until = time.monotonic() + seconds
+
+    def run(self, progress: Callable[[int, int], None] | None) -> None:
+        """Runs all tests. Raises RunnerError where the worker fails."""
         suite, records = self.suite, self.records
         self._trace(list(self.places), min(QUICK, records.limits.baseline_seconds), progress)
         self._slow()

@@ -137,7 +137,7 @@ class Runner:
         run = self._new_run(
             results=[], failures=[], collection_errors=self.collection_errors, notes=list(session["notes"])
         )  # fmt: skip
-        Baseline(self._dispatch, self._records, run, spectrum).run(progress, seconds)
+        Baseline(self._dispatch, self._records, run, spectrum, seconds).run(progress)
         self._baseline = run
         if session.get("threads"):
             run.notes.append("threads run after collection: candidates are imported anew")

@@ -21,15 +21,8 @@ import jax
 from jax.experimental import serialize_executable
 from platformdirs import user_cache_path
 
-_SOURCES = (
-    "analysis",
-    "compiled",
-    "config",
-    "encode",
-    "layers",
-    "model",
-    "predict",
-)  # modules of `trm`
+# modules of `trm`
+_SOURCES = ("analysis", "compiled", "config", "encode", "layers", "model", "predict")
 _GENERATIONS = 4  # folders kept: one for each version of code, JAX and machine
 
 

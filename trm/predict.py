@@ -98,17 +98,10 @@ def _memory(params, y, mask, *, config: ModelConfig):
 
 
 @Compiled
-def _decode(params, memory: Memory, slots: Slots, *, config: ModelConfig):
-    """Joint log-probabilities over vocabulary (q, vocab) and positions (q, l)."""
-    words, copies = content_logits(params, config, memory, slots)
-    total = jnp.logaddexp(jax.nn.logsumexp(words, -1), jax.nn.logsumexp(copies, -1))[..., None]
-    return (words - total)[0], (copies - total)[0]
-
-
-@Compiled
-def _continue(params, memory: Memory, slots: Slots, last, *, config: ModelConfig):
-    """`_decode` of the slots `last` (_WIDTH,) alone."""
-    words, copies = content_logits(params, config, memory, slots, last[None])
+def _decode(params, memory: Memory, slots: Slots, asked, *, config: ModelConfig):
+    """Joint log-probabilities over vocabulary (q, vocab) and positions (q, l); of the slots `asked` (n,), or of all if None."""
+    asked = None if asked is None else asked[None]
+    words, copies = content_logits(params, config, memory, slots, asked)
     total = jnp.logaddexp(jax.nn.logsumexp(words, -1), jax.nn.logsumexp(copies, -1))[..., None]
     return (words - total)[0], (copies - total)[0]
 
@@ -277,7 +270,7 @@ class Predictor:
     def _decoded(self, analysis: Analysis, rows: list) -> tuple[jax.Array, jax.Array]:
         """Decode up to _CHUNK slots given as (edit, index, start, length, previous pieces)."""
         slots = self._slots(rows, next(s for s in _SLOTS if s >= len(rows)))
-        return _decode(self.params, analysis.memory, slots, config=self.config)
+        return _decode(self.params, analysis.memory, slots, None, config=self.config)
 
     def _continued(
         self, analysis: Analysis, rows: list, last: list
@@ -286,7 +279,7 @@ class Predictor:
         asked = np.zeros(_WIDTH, np.int32)
         asked[: len(last)] = last
         slots = self._slots(rows, _ROUND)
-        words, copies = _continue(self.params, analysis.memory, slots, asked, config=self.config)
+        words, copies = _decode(self.params, analysis.memory, slots, asked, config=self.config)
         return np.array(words)[: len(last)], np.asarray(copies)[: len(last)]
 
     @staticmethod

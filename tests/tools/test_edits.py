@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tools.source.edits import Edit, EditError, apply_edit, parses, splice, unit_source
 from tools.source.leaves import DEDENT, INDENT, NEWLINE, Module
 from tools.source.operators import Scope, canonical, sample_edit
+from trm.data.corrupt import WEIGHTS
 
 EXPRESSIONS = st.sampled_from(
     [
@@ -153,7 +154,7 @@ def _random_edit(module: Module, rng: random.Random) -> Edit:
     texts = [leaf.text for leaf in module.leaves]
     if rng.random() < 0.5:
         unit = rng.choice(module.units)
-        candidate = sample_edit(module, unit, Scope.of(module, unit), rng)
+        candidate = sample_edit(module, unit, Scope.of(module, unit), rng, WEIGHTS)
         if candidate is not None:
             return Edit(*canonical(texts, candidate.edit)) if rng.random() < 0.5 else candidate.edit
     start = rng.randrange(len(texts))

@@ -25,7 +25,7 @@ state = sys.modules["_trm_worker_state"]
 swap = sys.modules["_trm_worker_swap"]
 
 
-LONG_LOOK = 0.006  # CPU seconds; a process of its own costs a candidate less
+LONG_LOOK = 0.012  # CPU seconds; a process of its own costs a candidate less
 EDIT = 4000  # signs in which a file may differ to be compiled in the parent of all candidates
 WRITES = 75  # how a process ends in which the project could not be imported without writing into its folder
 
@@ -177,10 +177,8 @@ class Collected:
             if not (entered and request["direct"]):
                 self.direct.leave()
             had = os.listdir(folder)
-            self.direct.remember()
-            seen = first = self.seen(request) if len(candidates) > 1 else None
-            if first is not None and first.caches:
-                first.forget()
+            seen = self.seen(request) if len(candidates) > 1 else None
+            if seen is not None and seen.rewind():
                 seen = self.seen(request)
             last = candidates[-1][0]
             for put.number, numbered, late in candidates:
@@ -197,7 +195,6 @@ class Collected:
                 clean()
                 if not self.direct.again(request["direct"]):
                     return put(b"B", True)
-                first.forget()
                 spent = time.process_time()
                 if os.listdir(folder) != had or not self.unchanged(request, seen):
                     return put(b"B", True)
@@ -224,6 +221,7 @@ class Collected:
 
     def unchanged(self, request, seen):
         """Whether what the tests might change is as it was, or could be put back."""
+        seen.rewind()
         now = self.seen(request)
         if now is None or now != seen:
             seen.restore()

@@ -12,7 +12,6 @@ Python >= 3.8.
 import contextlib
 import inspect
 import os
-import random
 import sys
 import threading
 import unittest
@@ -90,7 +89,7 @@ class Direct:
         """`strict`: whether a warning may be an error."""
         self.session, self.strict = session, strict
         self.entries, self.stack, self.odd = {}, None, False  # entries: by node id
-        self.seeders, self.random = [], None
+        self.seeders = []
         try:
             owners = foreign(session.config, plugin, HOOKS)
             served = not foreign(session.config, plugin, FIXTURE_HOOKS) <= set(GUESTS)
@@ -180,13 +179,6 @@ class Direct:
             outcome = None
         return (outcome, error) + clock.stop()
 
-    def remember(self):
-        """What `again` goes back to. A fork has random numbers of its own."""
-        self.random = [(random.setstate, random.getstate())]
-        numbers = sys.modules.get("numpy.random")
-        if numbers is not None:
-            self.random.append((numbers.set_state, numbers.get_state()))
-
     def again(self, tests):
         """Makes `tests` as they were before they ran. False where that cannot be told."""
         try:
@@ -194,8 +186,6 @@ class Direct:
             self.session._setupstate.teardown_exact(None)
             for test in tests:
                 self.entries[test].item._initrequest()
-            for put_back, was in self.random:
-                put_back(was)
         except BaseException:
             return False
         return not self.odd

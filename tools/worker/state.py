@@ -70,8 +70,9 @@ class Seen:
     def __init__(self, modules, values):
         """`modules`: whose variables are looked at; `values`: other things. Raises Hidden."""
         self.names = {module.__name__ for module in modules}
-        self.facts, self.caches = _process(), []
-        self.process = dict(os.environ), list(warnings.filters)
+        self.environment, self.filters = _environment(), list(warnings.filters)
+        self.generators, self.caches = _generators(), []
+        self.facts = [self.environment, *(fact for _, _, fact in self.generators), *_process()]
         self.held = []  # what can be put back: (container, module, class or cell; what was in it)
         self._known, self._queue = set(), []
         for module in modules:
@@ -86,10 +87,17 @@ class Seen:
         # alive as long as this is, so that an address means one object
         del self._known, self._queue
 
-    def forget(self):
-        """Empties the caches of functions that held next to nothing at that time."""
+    def rewind(self):
+        """Puts back what nearly every test changes: random numbers, and caches that held next to nothing.
+
+        Whether a cache was emptied, which changes what is seen.
+        """
+        for put_back, was, _ in self.generators:
+            put_back(was)
+        full = [cache for cache in self.caches if cache.cache_info().currsize]
         for cache in self.caches:
             cache.cache_clear()
+        return bool(full)
 
     def restore(self):
         """Puts back what was in containers, modules, classes, cells and the process, where it is not any more."""
@@ -98,14 +106,13 @@ class Seen:
                 self._put_back(holder, was)
             except Exception:  # it does not let itself be changed: that is noticed when compared
                 pass
-        environment, filters = self.process
-        if dict(os.environ) != environment:
+        if _environment() != self.environment:
             os.environ.clear()
-            os.environ.update(environment)
-        if warnings.filters != filters:
-            warnings.filters[:] = filters
-            warnings.filterwarnings("default", "", append=True)  # tells that they changed
-            del warnings.filters[len(filters) :]
+            os.environ.update(self.environment)
+        if warnings.filters != self.filters:
+            warnings.filters[:] = self.filters
+            with warnings.catch_warnings():
+                pass  # tells that they changed
 
     def _put_back(self, holder, was):
         kind = type(holder)
@@ -299,23 +306,32 @@ class _Same:
     __hash__ = None
 
 
+def _environment():
+    return {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
+
+
+def _generators():
+    """[(what sets a generator of random numbers, its state, the same to be compared)]."""
+    now = random.getstate()
+    found = [(random.setstate, now, now)]
+    numbers = sys.modules.get("numpy.random")
+    if numbers is not None:
+        now = numbers.get_state()
+        found.append((numbers.set_state, now, (now[1].tobytes(), *now[2:])))
+    return found
+
+
 def _process():
     """What else a test may leave changed in its process."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"}
     facts = [
-        environment, os.getcwd(), threading.active_count(), tuple(sys.path),
+        os.getcwd(), threading.active_count(), tuple(sys.path),
         sys.getrecursionlimit(), len(warnings.filters), sys.gettrace(), len(os.listdir("/proc/self/fd")),
         _Same((sys.stdin, sys.stdout, sys.stderr, sys.excepthook)),
         _Same(tuple(vars(sys.modules["builtins"]).values())),
     ]  # fmt: skip
-    facts.append(random.getstate())
     context = sys.modules.get("decimal")
     if context is not None:
         facts.append(repr(context.getcontext()))
-    numbers = sys.modules.get("numpy.random")
-    if numbers is not None:
-        now = numbers.get_state()
-        facts.append((now[1].tobytes(), *now[2:]))
     if "torch" in sys.modules:
         raise Hidden("torch")
     return facts

@@ -1,7 +1,7 @@
 """The edit operators: one home, two users. Repair enumerates them, training breaks correct code with them.
 
     for candidate in enumerate_edits(module, unit, Scope.of(module, unit)): ...
-    candidate = sample_edit(module, unit, scope, random.Random(0), None)
+    candidate = sample_edit(module, unit, scope, random.Random(0))
 
 Each operator carries (before, after) examples that are its tests.
 """
@@ -66,7 +66,7 @@ def sample_edit(
 ) -> Candidate | None:  # fmt: skip
     """One random edit of a unit: an operator by weight, one of the items it applies to, one of its edits there.
 
-    weights: operator name -> weight (operators that are not named have none); None for the operators' own. Returns None
+    weights: operator name -> weight (operators that are not named have none); None for all alike. Returns None
     when a few draws met operators that do not apply.
     """
     view = view_of(module, unit)
@@ -74,7 +74,7 @@ def sample_edit(
         operator for operator in OPERATORS if any(view.all(anchor) for anchor in operator.anchors)
     ]
     cumulative = list(accumulate(
-        operator.weight if weights is None else weights.get(operator.name, 0.0) for operator in usable
+        1.0 if weights is None else weights.get(operator.name, 0.0) for operator in usable
     ))  # fmt: skip
     if not cumulative or cumulative[-1] <= 0:
         return None

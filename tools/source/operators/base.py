@@ -27,8 +27,8 @@ class Candidate:
 class Operator:
     """One kind of edit.
 
-    tiers 1..4 are enumerated by repair in that order; tier 5 is only sampled, to break correct code. `weight` is the default
-    share in sampling. `anchors` are the buckets of View whose items it changes; `examples` are (before, after) sources.
+    tiers 1..4 are enumerated by repair in that order; tier 5 is only sampled, to break correct code.
+    `anchors` are the buckets of View whose items it changes; `examples` are (before, after) sources.
     """
 
     name: str
@@ -37,7 +37,6 @@ class Operator:
     anchors: tuple[str, ...]
     make: Make
     examples: tuple[tuple[str, str], ...]
-    weight: float = 1.0
 
     def changes(self, view: View, scope: Scope, item: Item) -> Iterator[Edit]:
         """The edits of one item, without those that change nothing."""
@@ -58,14 +57,12 @@ REGISTRY: list[Operator] = []
 
 
 def operator(
-    name: str, family: str, tier: int, anchors: str, *examples: tuple[str, str], weight: float = 1.0
+    name: str, family: str, tier: int, anchors: str, *examples: tuple[str, str]
 ) -> Callable[[Make], Make]:
     """Register a generator of changes as an operator. `anchors` are separated by blanks."""
 
     def register(make: Make) -> Make:
-        REGISTRY.append(
-            Operator(name, family, tier, tuple(anchors.split()), make, examples, weight)
-        )
+        REGISTRY.append(Operator(name, family, tier, tuple(anchors.split()), make, examples))
         return make
 
     return register

@@ -40,7 +40,6 @@ def _arguments(view: View, call: Item) -> Item | None:
     ("f(a, b)", "f(b, a)"),
     ("x, y = y, x", "x, y = x, y"),
     ("f(a, b=c, d=e)", "f(a, b=e, d=c)"),
-    weight=2.5,
 )
 def swap_arguments(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """Exchange two elements; of keyword arguments only the values."""
@@ -66,7 +65,6 @@ def swap_arguments(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("f(a)", "f()"),
     ("[a, b]", "[b]"),
     ("return_ = a, b", "return_ = a"),
-    weight=3,
 )
 def argument_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     if item.kind == "pattern_list":
@@ -99,7 +97,6 @@ def argument_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "expression_list tuple",
     ("return_ = a, b", "return_ = [a, b]"),
     ("f((a, b))", "f([a, b])"),
-    weight=0.5,
 )
 def element_bracket(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     inner = view.tokens(item)
@@ -120,7 +117,6 @@ def element_bracket(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("f(x, y)", "y"),
     ("x.m(y)", "x"),
     ("x.m(y)", "y"),
-    weight=3,
 )
 def unwrap_call(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     callee, inner = item.children[0], _arguments(view, item)
@@ -151,7 +147,6 @@ def unwrap_call(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("f(x)", "f(abs(x))"),
     ("return_ = x", "return_ = list(x)"),
     ("f(x)", "f(f(x))"),
-    weight=2,
 )
 def wrap_call(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     if item.kind == "identifier" and item.field == "function":
@@ -185,7 +180,6 @@ def wrap_call(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("sorted(a)", "sorted(a, key=len)"),
     ("f(a)", "f(a, 1)"),
     ("f(a)", "f(a, -1)"),
-    weight=2,
 )
 def argument_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     children = item.children
@@ -255,7 +249,6 @@ def element_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("f(x)", "f(*x)"),
     ("f(*x)", "f(x)"),
     ("f(**x)", "f(x)"),
-    weight=0.5,
 )
 def splat(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     if item.kind != "argument_list":
@@ -267,9 +260,7 @@ def splat(view: View, scope: Scope, item: Item) -> Iterator[Change]:
             yield child.start, child.start, ("*",)
 
 
-@operator(
-    "bracket_call", "call", 2, "call subscript", ("x(i)", "x[i]"), ("x[i]", "x(i)"), weight=0.5
-)
+@operator("bracket_call", "call", 2, "call subscript", ("x(i)", "x[i]"), ("x[i]", "x(i)"))
 def bracket_call(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     start = item.children[0].end
     inner = tuple(view.texts[start + 1 : item.end - 1])
@@ -288,7 +279,6 @@ def bracket_call(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "identifier attribute",
     ("self.x + x", "self.x + self.x"),
     ("f(self.x)", "f(x)"),
-    weight=1,
 )
 def qualify(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """Add or drop `self.`."""
@@ -312,7 +302,6 @@ def qualify(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("f(a, b); g(a)", "f(g(a), b); g(a)"),
     ("f(a, b)", "f(a, f(a, b))"),
     ("f(a + b)", "f(f(a))"),
-    weight=1,
 )
 def call_value(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """An expression by a call of a function of the unit or file with one or two variables, or by `x()`."""
@@ -343,7 +332,6 @@ def call_value(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "comparison_operator",
     ("a == b", "len(a) == len(b)"),
     ("a == b", "a.lower() == b.lower()"),
-    weight=0.5,
 )
 def wrap_both(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """The same call around both sides of a comparison."""

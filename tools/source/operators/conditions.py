@@ -27,7 +27,6 @@ def negated(view: View, item: Item) -> Tokens:
     ("if not a:\n    b", "if a:\n    b"),
     ("while a or b:\n    c", "while not (a or b):\n    c"),
     ("if a and b:\n    c", "if a and not b:\n    c"),
-    weight=2,
 )
 def negate(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     if item.kind != "parenthesized_expression":
@@ -42,7 +41,6 @@ def negate(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("a = b", "a = not b"),
     ("f(a)", "f(not a)"),
     ("a = not b", "a = b"),
-    weight=0.7,
 )
 def negate_value(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     for value in item.children if item.kind == "argument_list" else item.children[-1:]:
@@ -61,7 +59,6 @@ def negate_value(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "boolean_operator",
     ("a and b", "a"),
     ("a or b", "b"),
-    weight=6,
 )
 def condition_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     for child in item.children:
@@ -76,7 +73,6 @@ def condition_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("a == b", "a"),
     ("a < b < c", "a < b"),
     ("a is None", "a"),
-    weight=1.5,
 )
 def comparison_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     first, last = item.children[0], item.children[-1]
@@ -101,7 +97,6 @@ def comparison_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "condition",
     ("if a:\n    b", "if True:\n    b"),
     ("if a:\n    b", "if False:\n    b"),
-    weight=0.3,
 )
 def condition_constant(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     parent = item.parent
@@ -136,7 +131,6 @@ def none_check(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     2,
     "if_clause",
     ("f(a for a in b if a)", "f(a for a in b)"),
-    weight=2,
 )
 def filter_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     yield item.start, item.end, ()
@@ -149,7 +143,6 @@ def filter_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "for_in_clause",
     ("f(a for a in b)", "f(a for a in b if a)"),
     ("f(a for a in b)", "f(a for a in b if a is not None)"),
-    weight=0.5,
 )
 def filter_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     for test in _simple_tests(view, scope, 4):
@@ -212,7 +205,6 @@ def _simple_tests(view: View, scope: Scope, width: int) -> Iterator[Tokens]:
     ("if a:\n    b", "if a or b:\n    b"),
     ("if a == b:\n    c", "if a == b and c:\n    c"),
     ("if a:\n    f(b, c)", "if a or b < c:\n    f(b, c)"),
-    weight=2,
 )
 def condition_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A further boolean operand: `and` or `or` with a test."""
@@ -245,7 +237,6 @@ def condition_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
         "def f(a, b):\n    if a is None:\n        return b\n    return a[b]",
     ),
     ("for a in b:\n    f(a)", "for a in b:\n    if not a:\n        continue\n    f(a)"),
-    weight=2,
 )
 def guard_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """`if test: return value`, in a loop also `continue` and `break`, before a statement."""

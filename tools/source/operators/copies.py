@@ -34,7 +34,6 @@ def _short_statements(view: View) -> list[Tokens]:
     "gap",
     ("f(a)\ng(b)", "f(a)\ng(b)\nf(a)"),
     ("f(a, b)", "f(a, b)\nf(b, b)"),
-    weight=3,
 )
 def extra_statement(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A copy of a statement, as it is or with a variable changed."""
@@ -65,7 +64,6 @@ def extra_statement(view: View, scope: Scope, item: Item) -> Iterator[Change]:
         "def f(a):\n    if a:\n        return b\n    g(a)",
         "def f(a):\n    if a:\n        return b\n    if a:\n        return b\n    g(a)",
     ),
-    weight=1.5,
 )
 def extra_guard(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """`if test: statement` of a test and a short statement of the unit."""
@@ -90,7 +88,6 @@ def extra_guard(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "load",
     ("f(a, b)", "f(a + b, b)"),
     ("f(a - b, c)", "f(a - b, c - b)"),
-    weight=2,
 )
 def extra_operand(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A further arithmetic operand, with the operators that the unit uses and short expressions of it."""
@@ -127,7 +124,6 @@ def extra_operand(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     5,
     "condition",
     ("if a:\n    b\nif c < d:\n    e", "if a and c < d:\n    b\nif c < d:\n    e"),
-    weight=3,
 )
 def extra_condition(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A further boolean operand that is a test or a short expression of the unit."""
@@ -153,7 +149,6 @@ def extra_condition(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "argument_list",
     ("f(a, b=1); g(c)", "f(a, b=1); g(c, b=1)"),
     ("f(a); g(c)", "f(a); g(a, c)"),
-    weight=2,
 )
 def extra_argument(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """An argument of another call of the unit."""
@@ -179,7 +174,6 @@ def extra_argument(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "load",
     ("f(a.b[0], c)", "f(a.b[0], c[0])"),
     ("f(a.g(), c)", "f(a.g(), c.g())"),
-    weight=2.5,
 )
 def extra_suffix(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """An attribute, index, slice or method call that another expression of the unit has."""
@@ -202,7 +196,7 @@ def extra_suffix(view: View, scope: Scope, item: Item) -> Iterator[Change]:
         yield item.end, item.end, tokens
 
 
-@operator("extra_wrap", "extra", 5, "load", ("f(g(a), b)", "f(g(a), g(b))"), weight=1.5)
+@operator("extra_wrap", "extra", 5, "load", ("f(g(a), b)", "f(g(a), g(b))"))
 def extra_wrap(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A call of a function that the unit calls, around an expression."""
     if (
@@ -225,7 +219,6 @@ def extra_wrap(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     5,
     "statement",
     ("f(a)\nif b:\n    c", "if b:\n    f(a)\nif b:\n    c"),
-    weight=1,
 )
 def extra_block(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A statement put under a header of the unit."""
@@ -257,7 +250,6 @@ def extra_block(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     5,
     "list tuple expression_list set",
     ("f([a, b], c)", "f([a, b, c], c)"),
-    weight=0.7,
 )
 def extra_element(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A further element that is a short expression of the unit."""

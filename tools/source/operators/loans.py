@@ -86,7 +86,6 @@ def _lent(view: View) -> list[_Statement]:
         "def f(a):\n    b(a)\ndef g(a):\n    if a is None:\n        return 0\n    b()",
         "def f(a):\n    if a is None:\n        return 0\n    b(a)\ndef g(a):\n    if a is None:\n        return 0\n    b()",
     ),
-    weight=0,
 )
 def statement_borrow(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A short statement or guard of the file, once more."""

@@ -44,9 +44,7 @@ def _called(item: Item) -> bool:
     return item.field == "function" and item.parent is not None and item.parent.kind == "call"
 
 
-@operator(
-    "name", "name", 1, "identifier", ("f(a, b)", "f(b, b)"), ("f(g(a), b)", "f(g(b), b)"), weight=6
-)
+@operator("name", "name", 1, "identifier", ("f(a, b)", "f(b, b)"), ("f(g(a), b)", "f(g(b), b)"))
 def name(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """Another variable of the unit; for a callee, another function called in it."""
     if item.load:
@@ -57,7 +55,7 @@ def name(view: View, scope: Scope, item: Item) -> Iterator[Change]:
                     yield item.start, item.end, (other,)
 
 
-@operator("function", "name", 1, "identifier", ("f(a); g(a)", "g(a); g(a)"), weight=1.5)
+@operator("function", "name", 1, "identifier", ("f(a); g(a)", "g(a); g(a)"))
 def function(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A callee by another function of the unit or file."""
     if item.load and _called(item):
@@ -65,7 +63,7 @@ def function(view: View, scope: Scope, item: Item) -> Iterator[Change]:
             yield item.start, item.end, (other,)
 
 
-@operator("name_far", "name", 2, "identifier", ("f(a)\nb = 1", "f(f)\nb = 1"), weight=1.5)
+@operator("name_far", "name", 2, "identifier", ("f(a)\nb = 1", "f(f)\nb = 1"))
 def name_far(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A variable by a name of the file or of the caller's list, a callee by a variable."""
     if item.load:
@@ -95,7 +93,6 @@ def target(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("min(x)", "max(x)"),
     ("any(x)", "all(x)"),
     ("set(x)", "list(x)"),
-    weight=2,
 )
 def builtin(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     if item.load:
@@ -117,7 +114,6 @@ def exception(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "attribute",
     ("x.a.b", "x.b.b"),
     ("self.a + self.b", "self.b + self.b"),
-    weight=2.5,
 )
 def attribute(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """Another attribute or method seen in the file, those seen on self where the object is self."""
@@ -140,7 +136,6 @@ def attribute(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("x.append(y)", "x.extend(y)"),
     ("x.lower()", "x.upper()"),
     ("x.keys()", "x.values()"),
-    weight=1.5,
 )
 def method(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A common method by its relatives."""
@@ -148,9 +143,7 @@ def method(view: View, scope: Scope, item: Item) -> Iterator[Change]:
         yield item.end - 1, item.end, (other,)
 
 
-@operator(
-    "keyword_name", "call", 2, "keyword_argument", ("f(a=1); g(b=2)", "f(b=1); g(b=2)"), weight=0.5
-)
+@operator("keyword_name", "call", 2, "keyword_argument", ("f(a=1); g(b=2)", "f(b=1); g(b=2)"))
 def keyword_name(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     for other in scope.keywords[:8]:
         yield item.start, item.start + 1, (other,)

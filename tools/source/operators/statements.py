@@ -70,7 +70,6 @@ def _inside(view: View, block: Item) -> tuple[int, int] | None:
     ("f(a)\ng(a)", "f(a)"),
     ("if a:\n    return_ = b\nc", "if a:\n    pass\nc"),
     ("if a: b", "if a: pass"),
-    weight=8,
 )
 def statement_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """Delete a statement; the only one of a block becomes `pass`."""
@@ -116,7 +115,6 @@ def pair_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     2,
     "elif_clause else_clause except_clause finally_clause",
     ("if a:\n    b\nelse:\n    c", "if a:\n    b"),
-    weight=2,
 )
 def clause_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     span = view.span(item)
@@ -140,7 +138,6 @@ def clause_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     _COMPOUND,
     ("if a:\n    b\nc", "b\nc"),
     ("for a in b:\n    c", "c"),
-    weight=2,
 )
 def block_unwrap(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """The body without its `if`, `for`, `while`, `with` or `try`."""
@@ -186,7 +183,6 @@ def else_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("def f():\n    x", "def f():\n    return x"),
     ("def f():\n    return x", "def f():\n    x"),
     ("def f():\n    return x", "def f():\n    return"),
-    weight=1.5,
 )
 def return_change(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """Insert or drop `return`."""
@@ -214,7 +210,6 @@ def return_change(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     4,
     "return_statement",
     ("def f(a):\n    return b", "def f(a):\n    a = b"),
-    weight=0.3,
 )
 def return_assign(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     for name in scope.locals[:6] if item.children else ():
@@ -236,7 +231,6 @@ def swap_sides(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "await call",
     ("async def f():\n    await g()", "async def f():\n    g()"),
     ("async def f():\n    g()", "async def f():\n    await g()"),
-    weight=0.3,
 )
 def await_change(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     if item.kind == "await":
@@ -255,7 +249,6 @@ def await_change(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     3,
     "decorator decorated_definition function_definition",
     ("@a\ndef f():\n    b", "def f():\n    b"),
-    weight=0.5,
 )
 def decorator_change(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """Drop a decorator, or put one of the common ones first."""
@@ -281,7 +274,6 @@ def decorator_change(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("for a in b:\n    c\n    d", "for a in b:\n    c\nd"),
     ("for a in b:\n    c\nd", "for a in b:\n    c\n    d"),
     ("if a:\n    b\n    c", "b\nif a:\n    c"),
-    weight=3,
 )
 def statement_move(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """Past the next statement, out of its block at either end, into the block before it."""
@@ -329,7 +321,6 @@ def _continues(view: View, index: int) -> bool:
     ("for a in b:\n    f(a)", "for a in b:\n    f(a)\n    break"),
     ("def f(a, b):\n    a.g(b)", "def f(a, b):\n    a.g(b)\n    return a"),
     ("def f(a, b):\n    a.append(b[0])", "def f(a, b):\n    b.append(a)\n    a.append(b[0])"),
-    weight=2,
 )
 def statement_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A statement of a small grammar before or after a statement."""
@@ -390,7 +381,6 @@ def statement_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "statement",
     ("f(a)", "if a:\n    f(a)"),
     ("f(a)", "if not a:\n    f(a)"),
-    weight=1.5,
 )
 def statement_wrap(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A statement put under an `if` with a test of the unit or of one variable."""

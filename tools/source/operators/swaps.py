@@ -27,7 +27,6 @@ _NUMBER = re.compile(r"\d+")
     ("a < b", "a <= b"),
     ("a in b", "a not in b"),
     ("a is b", "a is not b"),
-    weight=3,
 )
 def comparison(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     for child in item.children[:-1]:
@@ -62,7 +61,7 @@ def comparison_kind(view: View, scope: Scope, item: Item) -> Iterator[Change]:
                 yield at, at + 1, (other,)
 
 
-@operator("boolean_swap", "operator", 1, "boolean_operator", ("a and b", "a or b"), weight=2)
+@operator("boolean_swap", "operator", 1, "boolean_operator", ("a and b", "a or b"))
 def boolean_swap(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     at = item.children[0].end
     yield at, at + 1, ("or" if view.texts[at] == "and" else "and",)
@@ -76,7 +75,6 @@ def boolean_swap(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("a + b", "a - b"),
     ("a / b", "a // b"),
     ("a & b", "a | b"),
-    weight=3,
 )
 def arithmetic(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     text = view.operator(item)
@@ -123,7 +121,6 @@ def augmented(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("x[-1]", "x[-2]"),
     ("f(1)", "f(-1)"),
     ("f(0.5)", "f(1.5)"),
-    weight=3,
 )
 def constant(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     text = view.texts[item.start]
@@ -166,7 +163,7 @@ def sign(view: View, scope: Scope, item: Item) -> Iterator[Change]:
         yield view.put(item, ("-", *view.tokens(item)), 13)
 
 
-@operator("truth", "constant", 1, "true false", ("f(True)", "f(False)"), weight=1.5)
+@operator("truth", "constant", 1, "true false", ("f(True)", "f(False)"))
 def truth(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     yield item.start, item.end, ("False" if item.kind == "true" else "True",)
 
@@ -287,7 +284,6 @@ def branch(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("def f():\n    yield x", "def f():\n    return x"),
     ("def f():\n    yield x", "def f():\n    yield from x"),
     ("def f():\n    return x", "def f():\n    yield x"),
-    weight=0.5,
 )
 def yield_kind(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     at = item.start
@@ -324,7 +320,7 @@ def assignment_operator(view: View, scope: Scope, item: Item) -> Iterator[Change
             yield at, at + 1, (other,)
 
 
-@operator("mined_literal", "constant", 3, "integer float string", ("f('a')", "f('b')"), weight=0.0)
+@operator("mined_literal", "constant", 3, "integer float string", ("f('a')", "f('b')"))
 def mined_literal(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A literal mined from the tests (the example is run with 'b' given)."""
     if item.load and item.end - item.start == 1:
@@ -338,7 +334,6 @@ def mined_literal(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     1,
     "string",
     ("f('Jupyter')", "f('Jupiter')"),
-    weight=0.0,
 )
 def spelling(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A string by one of the tests that is spelled almost the same (the example is run with 'Jupiter' given)."""

@@ -54,7 +54,6 @@ def _binary(view: View, item: Item, symbol: str, other: Tokens, front: bool = Fa
     ("f(n)", "f(n - 1)"),
     ("range(len(x))", "range(len(x) - 1)"),
     ("a * n", "a * (n + 1)"),
-    weight=2,
 )
 def offset_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     if not is_value(item) or (item.parent is not None and item.parent.kind == "attribute"):
@@ -72,7 +71,6 @@ def offset_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "binary_operator",
     ("f(n + 1)", "f(n)"),
     ("a * (n - 1)", "a * n"),
-    weight=2,
 )
 def offset_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """Drop a literal operand, with the parentheses that it needed."""
@@ -92,7 +90,6 @@ def offset_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("a + b", "b"),
     ("-a", "a"),
     ("a if b else c", "c"),
-    weight=3,
 )
 def operand_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     kept = item.children
@@ -128,7 +125,6 @@ def middle_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("a - b", "b - a"),
     ("a < b", "b < a"),
     ("a if b else c", "c if b else a"),
-    weight=1.5,
 )
 def swap_operands(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     left, right = item.children[0], item.children[-1]
@@ -178,7 +174,6 @@ def regroup(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("x[0]", "x"),
     ("x.y", "x"),
     ("x.y", "y"),
-    weight=2,
 )
 def index_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     value = item.children[0]
@@ -196,7 +191,6 @@ def index_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("x[1:]", "x[:1]"),
     ("x[:]", "x[1:]"),
     ("x[a:b]", "x[a]"),
-    weight=2,
 )
 def slice_bound(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """Drop, add or swap the bounds of a slice."""
@@ -230,7 +224,6 @@ def slice_bound(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("f(x)", "f(x[0])"),
     ("f(x)", "f(x[-1])"),
     ("f(x)", "f(x[1:])"),
-    weight=1.5,
 )
 def index_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     if is_value(item):
@@ -257,7 +250,6 @@ def index_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("f(x, k)", "f(x[:k], k)"),
     ("f(x, k)", "f(x[k:], k)"),
     ("f(x, k)", "f(x[k - 1], k)"),
-    weight=2,
 )
 def suffix_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """An index or slice by a variable, an attribute of the file, a common method."""
@@ -285,7 +277,6 @@ def suffix_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("f(e, q)", "f(e - q, q)"),
     ("f(n)", "f(n // 2)"),
     ("f(n)", "f(n / 2)"),
-    weight=2,
 )
 def operand_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     if not is_value(item) or (item.parent is not None and item.parent.kind == "attribute"):
@@ -323,7 +314,6 @@ def operand_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "comparison_operator binary_operator",
     ("a < b", "a <= a"),
     ("n % 2 == 1", "n % 2 != 0"),
-    weight=1,
 )
 def operator_operand(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """Operator and right operand at once: two neighbouring tokens."""
@@ -356,7 +346,6 @@ def operator_operand(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "load",
     ("f(a.b, c[d])", "f(c[d], c[d])"),
     ("f(a - b, c + 1)", "f(a - b, a - b)"),
-    weight=2,
 )
 def subexpression(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """An expression by another expression of the unit."""
@@ -380,7 +369,6 @@ def subexpression(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("f(x)", "f(0)"),
     ("f(x)", "f(None)"),
     ("f(x)", "f([])"),
-    weight=0.5,
 )
 def literal_value(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """An expression by a constant."""

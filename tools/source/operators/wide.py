@@ -69,7 +69,7 @@ def swap_values(view: View, scope: Scope, item: Item) -> Iterator[Change]:
             yield _exchanged(view, (first.start, first.end), (second.start, second.end))
 
 
-@operator("hoist", "deletion", 3, "load", ("f(g(h(a)))", "f(a)"), ("a + b * c - d", "a"), weight=1)
+@operator("hoist", "deletion", 3, "load", ("f(g(h(a)))", "f(a)"), ("a + b * c - d", "a"))
 def hoist(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """An expression by one far inside it."""
     if item.field == "function" or item.end - item.start > 60:
@@ -89,7 +89,6 @@ def hoist(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "argument_list list tuple set",
     ("f(a, b, c)", "f(a)"),
     ("x = [a, b, c]", "x = [c]"),
-    weight=0.5,
 )
 def elements_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """Several elements at once, at either end."""
@@ -110,7 +109,6 @@ def elements_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("f(3)", "f(5)"),
     ("f(3)", "f(6)"),
     ("f(10)", "f(100)"),
-    weight=0.7,
 )
 def constant_more(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     text = view.texts[item.start]
@@ -133,7 +131,6 @@ def constant_more(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("f(' I')", "f('I ')"),
     ("f('ab')", "f('abAB')"),
     ("f(',')", "f(' ')"),
-    weight=0.5,
 )
 def string_more(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """Brackets by their partners, common separators, characters rotated, both cases."""
@@ -168,7 +165,6 @@ def string_more(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("x = a + b", "x = max(0, a + b)"),
     ("x = y", "x = min(y, x)"),
     ("x = y", "x = list(set(y))"),
-    weight=0.7,
 )
 def wrap_two(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """`max`, `min` with a second value; `sorted` with a key; two wrappers."""
@@ -205,7 +201,6 @@ def wrap_two(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("f(a); g(b)", "f(a); g(b, a)"),
     ("f(a, b)", "f(b, a)"),
     ("f(a, b, c)", "f(b)"),
-    weight=0.5,
 )
 def argument_values(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """All arguments by one or two variables."""
@@ -227,7 +222,6 @@ def argument_values(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     4,
     "identifier call attribute subscript",
     ("f(a, b)", "f(a if a else b, b)"),
-    weight=0.5,
 )
 def conditional_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """`e` by `e if e else y` and `e if test else y`, with tests of the unit."""
@@ -253,7 +247,6 @@ def conditional_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]
     ("a = b", "a.append(b)"),
     ("a[i].extend(b)", "a[i] = b"),
     ("a += b", "a.append(b)"),
-    weight=0.5,
 )
 def statement_form(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A method call with one argument by an assignment to its object, and the other way round."""
@@ -284,7 +277,6 @@ def statement_form(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "true false identifier",
     ("x = True", "x = x == 0"),
     ("def f(a, b):\n    return a", "def f(a, b):\n    return a < b"),
-    weight=0.5,
 )
 def boolean_value(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A truth value or variable by a comparison."""
@@ -310,7 +302,6 @@ def boolean_value(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "identifier",
     ("f(a); b[c]", "f(b[c]); b[c]"),
     ("a; b[c]", "b[a]; b[c]"),
-    weight=0.5,
 )
 def subscript_value(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A variable by an item of a container that the unit indexes."""
@@ -329,7 +320,6 @@ def subscript_value(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     "if_statement for_statement",
     ("if a:\n    f(a)", "if a:\n    f(a)\nelse:\n    f(a)"),
     ("if a:\n    b += 1", "if a:\n    b += 1\nelse:\n    a += 1"),
-    weight=0.5,
 )
 def else_statement(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """An `else` with a short statement, made after those of the unit."""
@@ -372,7 +362,6 @@ def index_order(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     4,
     "condition",
     ("if a:\n    f(a)", "if a and f(a):\n    f(a)"),
-    weight=0.5,
 )
 def call_test(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A further operand that calls a function of the file."""
