@@ -6,10 +6,11 @@ stderr; without a terminal nothing is asked and nothing moves.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -156,24 +157,33 @@ def _session(path: Path, settings: Settings, deed: Deed) -> Session:
     return Session(lambda: loop(request), deed)
 
 
+@contextlib.contextmanager
+def _interrupting(session: Session) -> Generator[None, None, None]:
+    """Ctrl+C and SIGTERM end the run in order, see `Session.interrupt`."""
+    before = {
+        number: signal.signal(number, session.interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) != signal.SIG_IGN  # as nohup and a shell's & have it
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _in_json(session: Session) -> Finished | None:
     from agent.faces import jsonl
 
-    events = session.events()
-    try:
+    with _interrupting(session), contextlib.closing(session.events()) as events:
         return jsonl.show(events, sys.stdout)
-    finally:
-        events.close()
 
 
 def _in_console(session: Session, verbose: bool, ask: bool) -> Finished | None:
     from agent.faces.console import ConsoleFace
 
-    events = session.events()
-    try:
+    with _interrupting(session), contextlib.closing(session.events()) as events:
         finished = ConsoleFace(sys.stdout, sys.stderr, verbose).show(events)
-    finally:
-        events.close()
     patch = session.patch
     if finished is None or finished.status not in ("fixed", "partly_fixed") or patch is None:
         return finished

@@ -32,6 +32,7 @@ class Session:
         self._loop = loop
         self._deed = deed
         self._stop = threading.Event()
+        self._signalled = self._in_loop = False
         self._ended = threading.Event()
         self._notes: list[Note] = []
         self.run = run or self._new_run()
@@ -52,6 +53,16 @@ class Session:
         """Ask the run to end at its next event. Returns at once; may be called from another thread."""
         self._stop.set()
 
+    def interrupt(self, *_: object) -> None:
+        """A signal handler: ends the run, in the loop at once, elsewhere after the event that is being shown; again, anywhere.
+
+        What shows and records an event is not torn apart, so the terminal event comes last, whole, everywhere.
+        """
+        again, self._signalled = self._signalled, True
+        self.stop()
+        if self._in_loop or again:
+            raise KeyboardInterrupt
+
     def wait(self, seconds: float) -> bool:
         """Wait for the run's end, which cleans up what it started; whether it came. Only for a run in another thread."""
         return self._ended.wait(seconds)
@@ -69,7 +80,7 @@ class Session:
                     self.finished = event
                 recorder.write(event)
                 yield event
-        except GeneratorExit:
+        except (GeneratorExit, KeyboardInterrupt):
             if self.finished is None:
                 recorder.write(self._interrupted(at))
             raise
@@ -80,7 +91,7 @@ class Session:
     def _noted(self, events: Iterator[Event]) -> Generator[Event, None, None]:
         """The loop's events until its end or a stop, with our notes after the first."""
         try:
-            for event in events:
+            while (event := self._next(events)) is not None:
                 if isinstance(event, Started):
                     self.root = Path(event.root)
                     event = dataclasses.replace(event, run=self.run.id)
@@ -95,6 +106,13 @@ class Session:
             close = getattr(events, "close", None)
             if close:
                 close()
+
+    def _next(self, events: Iterator[Event]) -> Event | None:
+        try:
+            self._in_loop = True
+            return next(events, None)
+        finally:
+            self._in_loop = False
 
     def _terminated(self, events: Generator[Event, None, None]) -> Generator[Event, None, None]:
         """Exactly one Finished, whatever happens, after what `deed` asked for."""
@@ -126,7 +144,7 @@ class Session:
 
     def _stopped(self) -> Finished:
         """The end after `stop`: what was found until then counts."""
-        if self.patch is None:
+        if self.patch is None or self._signalled:
             return self._interrupted()
         status, code = ("partly_fixed", 1) if self.patch.still_red else ("fixed", 0)
         return Finished(status, code, "stopped with a verified patch", diff=self.patch.diff,

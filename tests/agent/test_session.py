@@ -175,6 +175,33 @@ def test_stop_with_a_patch_in_hand_counts_as_fixed_and_applies_nothing(
     assert (root / "calc.py").read_bytes() == OLD
 
 
+def test_a_signal_while_an_event_is_shown_lets_it_be_shown_whole(root: Path, run: Run) -> None:
+    """The terminal event still comes, and is in the record; a second signal is not put off."""
+    session = Session(Script(started(root), found(root), Note("better?")), "apply", run)
+    events = session.events()
+    while not isinstance(next(events), PatchFound):
+        pass
+    session.interrupt()
+    *_, last = events
+    assert isinstance(last, Finished)
+    assert (last.status, last.diff) == ("interrupted", found(root).diff)
+    assert list(run.events())[-1] == last
+    with pytest.raises(KeyboardInterrupt):
+        session.interrupt()
+
+
+def test_a_signal_in_the_loop_ends_it_at_once(root: Path, run: Run) -> None:
+    def loop() -> Iterator[Event]:
+        yield started(root)
+        session.interrupt()
+        yield Note("not reached")
+
+    session = Session(loop, run=run)
+    *before, last = session.events()
+    assert isinstance(last, Finished) and last.status == "interrupted"
+    assert before == list(run.events())[:-1] and len(before) == 1
+
+
 def test_closing_the_events_stops_the_loop_and_the_record_says_interrupted(
     root: Path, run: Run
 ) -> None:
