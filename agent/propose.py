@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent.candidates import Candidate, Key, Unit, valid
+from agent.candidates import TIERS, Candidate, Key, Unit, valid
 from agent.locate import Suspect
 from tools.source.edits import Edit
 from trm.ahead import ahead
@@ -70,20 +70,55 @@ def shares(suspects: Sequence[Suspect], best: float) -> list[float]:
     return [mass / total for mass in masses]
 
 
-class ModelStream:
-    """A suspect unit read by the model, and its candidates, likeliest first.
+class _Stream:
+    """A suspect unit and its candidates, likeliest first. share: of the suspicion that is on all units, see `shares`."""
 
-    share: of the suspicion that is on all units, for the prior: see `shares`.
-    """
+    def __init__(
+        self, suspect: Suspect, literals: Sequence[str] = (), names: Sequence[str] = (), share: float = 1.0
+    ) -> None:  # fmt: skip
+        self.suspect, self.share = suspect, math.log(share)
+        self.unit = Unit(suspect, literals, names)
+
+    def _prior(self, lines: Any, tiers: Any) -> Any:
+        """Log-probabilities of candidates without a model; what only the network writes (tier 0) has none."""
+        prior = np.full(len(lines), -np.inf)
+        for tier, share in _TIER_SHARES.items():
+            of_tier = tiers == tier
+            if of_tier.any():
+                weights = lines[of_tier]
+                prior[of_tier] = math.log(share) + np.log(weights) - np.log(weights.sum())
+        return prior + self.share
+
+
+class PriorStream(_Stream):
+    """A unit too long for the model to read: it goes by the prior alone, and takes its turn among the others."""
+
+    @property
+    def bound(self) -> float:
+        """What no candidate's score exceeds, known before they are enumerated."""
+        return math.log(_TIER_SHARES[1]) + self.share
+
+    def __iter__(self) -> Iterator[Candidate]:
+        for tier in TIERS:
+            rows = list(self.unit.enumerated((tier,)))
+            lines = np.array([self.unit.suspicion(key[0]) for key, _, _ in rows])
+            scores = self._prior(lines, np.full(len(rows), tier)).tolist()
+            for at in sorted(range(len(rows)), key=lambda at: -scores[at]):
+                candidate = self.unit.candidate(*rows[at], scores[at])
+                if valid(candidate):
+                    yield candidate
+
+
+class ModelStream(_Stream):
+    """A unit read by the model."""
 
     def __init__(
         self, suspect: Suspect, analysis: Analysis, predictor: Predictor, best: float,
         literals: Sequence[str] = (), names: Sequence[str] = (), share: float = 1.0,
     ) -> None:  # fmt: skip
-        self.suspect, self.analysis, self.predictor = suspect, analysis, predictor
-        self.unit = Unit(suspect, literals, names)
+        super().__init__(suspect, literals, names, share)
+        self.analysis, self.predictor = analysis, predictor
         self.bias = bias_of(suspect, best)
-        self.share = math.log(share)
 
     @property
     def bound(self) -> float:
@@ -95,16 +130,6 @@ class ModelStream:
 
     def __iter__(self) -> Iterator[Candidate]:
         return iter(_Order(self))
-
-    def _prior(self, lines: Any, tiers: Any) -> Any:
-        """Log-probabilities of candidates without a model; what only the network writes (tier 0) has none."""
-        prior = np.full(len(lines), -np.inf)
-        for tier, share in _TIER_SHARES.items():
-            of_tier = tiers == tier
-            if of_tier.any():
-                weights = lines[of_tier]
-                prior[of_tier] = math.log(share) + np.log(weights) - np.log(weights.sum())
-        return prior + self.share
 
     def _mixed(self, scores: Any, lines: Any, prior: Any) -> Any:
         """Logarithm of the mixture; what the heads cannot express comes last, not never."""
@@ -293,7 +318,7 @@ class _Order:
 
 
 def merged(
-    streams: Sequence[ModelStream], unread: Iterable[tuple[float, Callable[[], ModelStream]]] = ()
+    streams: Sequence[ModelStream | PriorStream], unread: Iterable[tuple[float, Callable[[], ModelStream]]] = ()
 ) -> Iterator[Candidate]:  # fmt: skip
     """All streams in one order, likeliest first, made in a thread ahead of who asks.
 
@@ -305,7 +330,7 @@ def merged(
 
 
 def _merged(
-    streams: Sequence[ModelStream], unread: Iterator[tuple[float, Callable[[], ModelStream]]]
+    streams: Sequence[ModelStream | PriorStream], unread: Iterator[tuple[float, Callable[[], ModelStream]]]
 ) -> Iterator[Candidate]:  # fmt: skip
     numbers = itertools.count()
     heap: list[tuple[float, int, Candidate | None, Iterator[Candidate]]] = [

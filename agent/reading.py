@@ -16,7 +16,7 @@ from agent.candidates import Candidate, by_tier, suggested
 from agent.errors import CheckpointError
 from agent.events import Event, Interval, Note, RecursionStep, Suspect
 from agent.first_run import test_literals
-from agent.propose import ModelStream, bias_of, merged, shares
+from agent.propose import ModelStream, PriorStream, bias_of, merged, shares
 from tools.source.edits import Edit
 from tools.verdicts import SuiteRun
 from trm.data.functions import Surroundings
@@ -28,7 +28,7 @@ SHOWN_SUSPECTS = 5
 READ_UNITS = 8  # suspect units that the model reads at first
 MOST_READ = 100  # that it reads at all, while candidates are validated
 WAIT_SECONDS = 3.0  # for the model, before candidates come without it
-LONGEST_UNIT = 430  # leaves, so that context fits too; longer units are enumerated but not read
+LONGEST_UNIT = 430  # leaves, so that context fits too; longer units go by the prior alone
 
 
 _surroundings = functools.lru_cache(maxsize=64)(Surroundings)  # a file has many suspects
@@ -153,10 +153,17 @@ class Reader:
         unread = [
             (bias_of(suspect, best), functools.partial(stream_of, suspect)) for suspect in later
         ]
-        read = {id(suspect) for suspect in readable[:MOST_READ]}
-        rest = [s for s in found if id(s) not in read]
+        long = [
+            PriorStream(s, literals, share=share[id(s)])
+            for s in found[:MOST_READ]
+            if s.unit.end - s.unit.start > LONGEST_UNIT
+        ]
+        met = {id(suspect) for suspect in [*readable[:MOST_READ], *(s.suspect for s in long)]}
+        rest = [s for s in found if id(s) not in met]
         everything = itertools.chain(
-            cheap, merged(streams, unread), by_tier(rest[:60], "ochiai", self.seed, literals)
+            cheap,
+            merged([*streams, *long], unread),
+            by_tier(rest[:60], "ochiai", self.seed, literals),
         )
         return (c for c in everything if (c.path, c.edit) not in self._tried)
 

@@ -17,6 +17,7 @@ from agent.propose import (
     _TIER_SHARES,
     _UNREAD,
     ModelStream,
+    PriorStream,
     bias_of,
     merged,
     shares,
@@ -177,6 +178,21 @@ def test_streams_are_merged_in_order(streams, told):
     scores = [candidate.score for candidate in rows]
     assert scores == sorted(scores, reverse=True)
     assert {key(c) for c in rows} == {key(c) for candidates in told for c in candidates}
+
+
+def test_a_unit_too_long_to_be_read_takes_its_turn(streams, told, found):
+    """All that the operators know, by the prior, among what the model orders and not after it."""
+    share = shares(found, found[0].prior)[1]
+    long = PriorStream(found[1], ["7"], share=share)
+    alone = list(long)
+    check(alone)
+    known = {key(c) for c in by_tier(found[1:], "ochiai", 0, ["7"])}
+    assert {key(c) for c in alone} == known and alone[0].score <= long.bound
+    assert sum(math.exp(c.score) for c in alone) <= share
+    rows = list(merged([streams[0](), PriorStream(found[1], ["7"], share=share)]))
+    places = [at for at, c in enumerate(rows) if c.suspect is found[1]]
+    assert len(rows) == len(told[0]) + len(alone)
+    assert places[0] < len(told[0]) / 2 and places[-1] > len(alone)
 
 
 def test_a_stream_is_not_begun_before_it_may_be_next(streams, told):
