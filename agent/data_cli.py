@@ -234,6 +234,15 @@ def mutate(
             help="Wall time a project, after as much for its first run; 0: until all is done.",
         ),
     ] = 0.0,
+    evidence: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="Of mutants that keep what edits in vain show: slow.",
+        ),
+    ] = 0.0,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of all randomness.")] = 0,
     jobs: Annotated[
         int,
@@ -286,7 +295,17 @@ def mutate(
     _vocabulary_there(vocab)
     (out / "parts").mkdir(parents=True, exist_ok=True)
     tasks = [
-        Task(name, out, python, tuple(pytest_args or ()), per_function, seconds, seed, install)
+        Task(
+            name,
+            out,
+            python,
+            tuple(pytest_args or ()),
+            per_function,
+            seconds,
+            seed,
+            install,
+            evidence,
+        )
         for name in dict.fromkeys(projects)
     ]
     if resume:

@@ -36,7 +36,6 @@ _SLOWEST = 0.3  # CPU seconds of a test that is used
 _LEAST, _MOST = 0.2, 2.0  # CPU seconds that a test may take on a mutant
 _MULTIPLE = 0.4  # share of mutants with two or three faults
 _INNOCENT = 0.12  # innocent units a killed mutant: their tests fail, the fault is elsewhere
-_SEARCHED = 0.4  # share with the evidence of a search that was in vain so far
 _TRIED = (4, 8, 16, 32)  # edits of such a search
 _HOPELESS = 0.6  # share left out of the mutants on which no test gets through
 
@@ -52,7 +51,7 @@ def mutate_one(task: Task) -> tuple[Task, str, bool]:
     try:
         project = project_of(task)
         made = mutants(
-            project, tally, per_unit=task.per_unit, seconds=task.seconds, seed=task.seed
+            project, tally, per_unit=task.per_unit, seconds=task.seconds, seed=task.seed, evidence=task.evidence
         )  # fmt: skip
         write(task.part, made)
     except (RunnerError, WorkspaceError, InstallError, RefusedError) as error:
@@ -120,12 +119,13 @@ class _OutOfTime(Exception):
 
 
 def mutants(
-    project: Project, tally: Tally, *, per_unit: int = 8, seconds: float = 0.0, seed: int = 0
-) -> Iterator[Mutant]:
+    project: Project, tally: Tally, *, per_unit: int = 8, seconds: float = 0.0, seed: int = 0, evidence: float = 0.0
+) -> Iterator[Mutant]:  # fmt: skip
     """Break the covered functions of a project, in random order, up to `per_unit` times each, and yield what tests kill.
 
-    seconds: wall time of the mutants, 0 for no limit; the first run may take as long. Packages that are held out get one
-    fault a mutant. Raises RunnerError where the suite does not run, or not in that time.
+    seconds: wall time of the mutants, 0 for no limit; the first run may take as long. evidence: share of mutants with what a
+    search in vain has shown, which is as much work as all the rest. Packages that are held out get one fault a mutant.
+    Raises RunnerError where the suite does not run, or not in that time.
     """
     breaking = random.Random(f"{seed} {project.package}")
     # Its own: how far ahead of their results mutants are made depends on time.
@@ -134,7 +134,7 @@ def mutants(
         if _hopeless(found.run) and rng.random() < _HOPELESS:
             continue
         tried: dict[int, int] = {}
-        suspect = suspect_of(found) if rng.random() < _SEARCHED else None
+        suspect = suspect_of(found) if rng.random() < evidence else None
         if suspect is not None:
             names = found.trial.target.names
             tried = searched(suspect, names, found.run, found.runner, rng.choice(_TRIED), rng)

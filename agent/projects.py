@@ -18,6 +18,7 @@ class Task:
     """One project of `mutate_all`: a path or a URL, and how to go about it.
 
     out: folder of all the mutants. install: make an environment with what the tests need, of the interpreter `python`.
+    evidence: share of mutants with that of a search in vain.
     """
 
     given: str
@@ -28,6 +29,7 @@ class Task:
     seconds: float
     seed: int
     install: bool = False
+    evidence: float = 0.0
 
     @property
     def package(self) -> str:

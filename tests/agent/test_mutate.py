@@ -129,6 +129,13 @@ def test_a_mutant_knows_the_lines_that_its_tests_ran(found):
     assert any("clamp(" in mutant.failure.test and mutant.failure.expected for mutant in told)
 
 
+def test_evidence_is_asked_for(root, found):
+    assert not any(mutant.execution.evidence for mutant in found[0])
+    project = Project(root, "me/boxes", "MIT", sys.executable)
+    kept = list(mutants(project, Tally(), per_unit=3, evidence=1.0))
+    assert any(mutant.execution.evidence for mutant in kept)
+
+
 def test_innocent_units_are_whole(found):
     innocent = [mutant for mutant in found[0] if not mutant.fixes]
     assert len(innocent) == found[1].innocent
