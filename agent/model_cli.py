@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import json
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +32,10 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def train(
-    out: Annotated[Path, typer.Option("--out", metavar="D", help="Folder for states and weights.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="D", help="Folder for states, weights and metrics."),
+    ] = None,
     data: Annotated[
         list[Path] | None,
         typer.Option("--data", metavar="D", help="Folder of a built corpus; repeatable, mixed."),
@@ -82,8 +85,40 @@ def train(
         int | None,
         typer.Option(metavar="N", min=1, help="With --rl: edits to execute.  [default: 4000]"),
     ] = None,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A",
+            help="One of several processes: HOST:PORT of the first; auto on Cloud TPU, Slurm, Kubernetes.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="With --coordinator: how many.")
+    ] = None,
+    process: Annotated[
+        int | None,
+        typer.Option(metavar="I", min=0, help="With --coordinator: which of them this is, from 0."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Reports as JSON lines on stdout, nothing else there.")
+    ] = False,
+    aot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOPOLOGY",
+            help="Only compile the step, for a TPU like v5e:2x4, and print what it needs. Needs the extra tpu.",
+        ),
+    ] = None,
 ) -> None:
-    """Train the model on a built corpus, or by reinforcement from tests. Ctrl-C saves and stops."""
+    """Train the model on a built corpus, or by reinforcement from tests, on all devices. Ctrl-C saves and stops."""
+    if aot is not None:
+        print(_compiled(aot, _config(config or "shipped", _changes(assignments, steps, seconds))))
+        return
+    if out is None:
+        raise UsageError("--out is missing", "a folder for states and weights")
+    _check_processes(coordinator, processes, process)
+    if rl and coordinator:
+        raise UsageError("--rl runs in one process", "leave out --coordinator")
     if not rl and (projects or objective or executions):
         raise UsageError("--projects, --objective and --executions need --rl", "add --rl")
     if rl and (data or not projects):
@@ -97,16 +132,16 @@ def train(
             raise UsageError(
                 f"--data {folder}: no such folder", "trm-agent data build makes a corpus"
             )
-    changes = dict(_assignment(text) for text in assignments or [])
-    if steps is not None:
-        changes["train.steps"] = str(steps)
-    if seconds is not None:
-        changes["train.seconds"] = str(seconds)
+    changes = _changes(assignments, steps, seconds)
     if objective is not None:
         changes["rl.objective"] = objective
     if executions is not None:
         changes["rl.executions"] = str(executions)
-    for package in "optax", "orbax":  # found, not imported: trm's settings come before jax
+    for package in (
+        "optax",
+        "orbax",
+        "tensorboardX",
+    ):  # found, not imported: trm's settings come before jax
         if importlib.util.find_spec(package) is None:
             raise UsageError(
                 f"training needs {package}, which is not installed",
@@ -114,7 +149,9 @@ def train(
             )
     from trm.checkpoint import CheckpointError as Unfit
     from trm.checkpoint import shipped
+    from trm.metrics import Metrics
 
+    first = _connected(coordinator, processes, process)
     weights = None if start is None else shipped() if start == "shipped" else Path(start)
     try:
         if rl:
@@ -123,36 +160,120 @@ def train(
             lines = _trained(
                 _config(config or "shipped", changes), data or [], out, resume, weights
             )
-        with contextlib.closing(lines):
-            for line in lines:
-                print(line, file=sys.stderr, flush=True)
+        with contextlib.closing(lines), contextlib.ExitStack() as stack:
+            metrics: Metrics | None = None
+            for record in lines if first else _silent(lines):
+                metrics = metrics or stack.enter_context(Metrics(out))
+                metrics.write(record)
+                if as_json:
+                    print(json.dumps(record), flush=True)
+                else:
+                    print(_line(record), file=sys.stderr, flush=True)
     except Unfit as error:
         hint = "--from, --config, --set and --data must fit; to start anew give another --out"
         raise CheckpointError(str(error), hint) from None
-    print(out)
+    if first and not as_json:
+        print(out)
+
+
+def _silent(reports: Iterable[Any]) -> Iterator[Any]:
+    """What a process other than the first shows of its reports: nothing."""
+    for _ in reports:
+        pass
+    yield from ()
+
+
+def _changes(
+    assignments: list[str] | None, steps: int | None, seconds: float | None
+) -> dict[str, str]:
+    changes = dict(_assignment(text) for text in assignments or [])
+    if steps is not None:
+        changes["train.steps"] = str(steps)
+    if seconds is not None:
+        changes["train.seconds"] = str(seconds)
+    return changes
+
+
+def _check_processes(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    if coordinator is None or coordinator == "auto":
+        if processes is not None or process is not None:
+            raise UsageError("--processes and --process need --coordinator HOST:PORT", "name it")
+        return
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"--coordinator {coordinator}: not HOST:PORT", "or auto on a cluster")
+    if processes is None or process is None:
+        raise UsageError("--coordinator needs --processes and --process", "each process says them")
+    if process >= processes:
+        raise UsageError(f"--process {process} of {processes}", "they are numbered from 0")
+
+
+def _connected(coordinator: str | None, processes: int | None, process: int | None) -> bool:
+    """Join the other processes; whether this is the first, which speaks for all."""
+    if coordinator is None:
+        return True
+    import jax
+
+    from trm.mesh import connect
+
+    try:
+        connect(coordinator, processes, process)
+    except (ValueError, RuntimeError) as error:
+        line = str(error).splitlines()[0]
+        raise UsageError(f"--coordinator {coordinator}: {line}", "start all processes") from None
+    return jax.process_index() == 0
+
+
+def _compiled(topology: str, settings: Any) -> str:
+    """What the step needs of a chip of the topology, as configured and with batches that fill it."""
+    import jax
+
+    from trm.aot import OutOfMemory, compiled, fullest
+
+    jax.config.update("jax_platforms", "cpu")  # else libtpu looks for chips
+    rows = ["| chips | positions a step | GiB a chip | collectives, MB | GFLOP | least ms |"]
+    rows.append("|" + " --- |" * 6)
+    try:
+        for found in (compiled(topology, settings), fullest(topology, settings)):
+            parts = ", ".join(f"{k} {v / 1e6:.1f}" for k, v in sorted(found.collectives.items()))
+            rows.append(
+                f"| {found.chips} | {found.positions} | {found.memory / 2**30:.2f} of {found.limit / 2**30:.0f} "
+                f"| {parts} | {found.flops / 1e9:.1f} | {found.seconds * 1e3:.2f} |"
+            )
+    except OutOfMemory as error:
+        raise UsageError(f"--aot {topology}: {error}", "fewer train.slots") from None
+    except ValueError as error:
+        hint = "pip install 'trm-agent[tpu]' brings the compiler"
+        raise UsageError(f"--aot {error}", hint) from None
+    return "\n".join(rows)
 
 
 def _trained(
     settings: Any, data: list[Path], out: Path, resume: bool, start: Path | None
-) -> Generator[str, None, None]:
-    """Train on a corpus; a line a report."""
+) -> Generator[dict[str, Any], None, None]:
+    """Train on a corpus; its reports."""
     from trm.train import train as training
 
     try:
         with contextlib.closing(training(settings, data, out, resume=resume, start=start)) as steps:
             for progress in steps:
-                yield (
-                    f"step {progress.step} {progress.seconds:.0f} s "
-                    f"{progress.slots_per_second:.0f} positions/s {_told(progress)}"
-                )
+                yield {
+                    "step": progress.step,
+                    "seconds": round(progress.seconds, 1),
+                    "positions_per_second": round(progress.slots_per_second),
+                    "examples": progress.examples,
+                    "learning_rate": progress.learning_rate,
+                    **progress.metrics,
+                    "saved": progress.saved,
+                }
     except FileNotFoundError as error:
         raise UsageError(f"--data: {error}", "trm-agent data build makes a corpus") from None
 
 
 def _reinforced(
     config: str | None, changes: dict[str, str], start: Path, projects: list[str], out: Path, resume: bool
-) -> Generator[str, None, None]:  # fmt: skip
-    """Reinforce weights, whose net is taken, on projects; a line an update."""
+) -> Generator[dict[str, Any], None, None]:  # fmt: skip
+    """Reinforce weights, whose net is taken, on projects; a report an update."""
     from agent.projects import RefusedError, Task, project_of
     from agent.rollouts import Rollouts
     from tools.interpreter import WorkspaceError
@@ -175,17 +296,25 @@ def _reinforced(
         rollouts = Rollouts(found, settings.rl.edits, settings.train.seed, say)
         with contextlib.closing(reinforce(settings, rollouts, start, out, resume=resume)) as steps:
             for progress in steps:
-                yield (
-                    f"step {progress.number} {progress.seconds:.0f} s "
-                    f"{progress.executions} executions {_told(progress)}"
-                )
+                yield {
+                    "step": progress.number,
+                    "seconds": round(progress.seconds, 1),
+                    "executions": progress.executions,
+                    **progress.metrics,
+                    "saved": progress.saved,
+                }
     except RefusedError as error:
         raise UsageError(f"--projects: {error}", "name other projects") from None
 
 
-def _told(progress: Any) -> str:
-    metrics = " ".join(f"{key} {value:.4f}" for key, value in progress.metrics.items())
-    return metrics + (" saved" if progress.saved else "")
+def _line(record: dict[str, Any]) -> str:
+    """A report for people: what is counted as it is, what is measured with four digits."""
+    words = [
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in record.items()
+        if name != "saved"
+    ]
+    return " ".join([*words, *["saved"] * record["saved"]])
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,27 @@ def encoded(vocab: Any) -> list[Any]:
         encode(vocab, first),
         encode(vocab, second.leaves, names=("g", "total"), execution=ran, failure=failure),
     ]
+
+
+@pytest.fixture(scope="session")
+def data(vocab: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus: a shard of sixteen broken functions that fit 64 positions, and the vocabulary."""
+    from tools.source.leaves import Module
+    from trm.data.corrupt import WEIGHTS, break_function
+    from trm.data.pipeline import ShardWriter
+    from trm.encode import encode, padded_length, target_of
+
+    source = b"def f(a, b):\n    if a > b:\n        return a - 1\n    return b\n"
+    module, rng, writer = Module(source), random.Random(0), ShardWriter()
+    while len(writer.table) < 16:
+        broken = break_function(module, 1, rng, WEIGHTS)
+        if broken is None:
+            continue
+        encoded = encode(vocab, broken.module.leaves)
+        targets = [target_of(vocab, encoded, f.start, f.end, f.tokens) for f in broken.fixes]
+        if padded_length(encoded.length) == 64 and None not in targets:
+            writer.add(encoded, [target for target in targets if target is not None])
+    folder = tmp_path_factory.mktemp("data")
+    writer.write(folder / "shard-00000")
+    vocab.save(folder / "vocab.json")
+    return folder

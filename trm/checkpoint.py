@@ -136,7 +136,7 @@ def _shapes(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 class StateStore:
-    """Training states below `folder`, the newest two kept; saving is atomic (orbax)."""
+    """Training states below `folder`, the newest two kept; saving is atomic, and goes on while training does (orbax)."""
 
     def __init__(self, folder: Path) -> None:
         import orbax.checkpoint as ocp
@@ -144,7 +144,7 @@ class StateStore:
         self._ocp = ocp
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
-            options=ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=False),
+            options=ocp.CheckpointManagerOptions(max_to_keep=2, enable_async_checkpointing=True),
         )
 
     @property
@@ -153,12 +153,11 @@ class StateStore:
         return self._manager.latest_step()
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Save arrays and JSON-able meta data (configuration, data cursor)."""
+        """Save arrays and JSON-able meta data (configuration, data cursor), done at the latest when the next one begins."""
         args = self._ocp.args
         self._manager.save(
             step, args=args.Composite(state=args.StandardSave(state), meta=args.JsonSave(meta))
         )
-        self._manager.wait_until_finished()
 
     def restore(self, state: Any) -> tuple[Any, dict[str, Any]]:
         """The newest state in the form of `state`. Raises CheckpointError if it does not fit or cannot be read."""
@@ -179,5 +178,6 @@ class StateStore:
         return restored["state"], restored["meta"]
 
     def close(self) -> None:
-        """Release the manager's threads."""
+        """Wait for the last save and release the manager's threads."""
+        self._manager.wait_until_finished()
         self._manager.close()

@@ -65,11 +65,14 @@ class TrainConfig:
     steps: int = 1_000_000
     seconds: float = 0.0  # 0: no limit
     save_every: float = 240.0  # seconds
+    tensor: int = 1  # devices that share one copy of the kernels (trm/mesh.py)
     log_every: int = 50
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("adamw", "muon"):
             raise ValueError(f"optimizer is 'adamw' or 'muon', not {self.optimizer!r}")
+        if self.tensor < 1:
+            raise ValueError("tensor is at least 1")
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,8 @@ def step_loss(
     exact = (missed == 0) & (lengths.argmax(-1) == batch["bug_length"]) | ~has_bug
     right = (at_top & exact).any(-1)
     logit = halt_logit(params, y)
-    halting = jnp.mean(jnp.maximum(logit, 0) - logit * right + jnp.log1p(jnp.exp(-jnp.abs(logit))))
+    entropy = jnp.maximum(logit, 0) - logit * right + jnp.log1p(jnp.exp(-jnp.abs(logit)))
+    halting = jnp.where(weight.sum(-1) > 0, entropy, 0.0).sum() / examples
     bugs = jnp.maximum(1.0, has_bug.any(-1).sum())
     metrics = {
         "start": loss_start,

@@ -1,4 +1,4 @@
-"""The training loop: a generator of metrics around one jitted step; resumes with its data cursor."""
+"""The training loop: a generator of metrics around one jitted step, on any mesh; resumes with its data cursor."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from platformdirs import user_cache_path
 
 from trm import loss as losses
@@ -29,6 +30,7 @@ from trm.checkpoint import (
 )
 from trm.config import Config, ModelConfig, TrainConfig
 from trm.data.pipeline import Cursor, batches
+from trm.mesh import agreed, distributed, gathered, local_rows, make_mesh, placed, shardings
 from trm.model import count, init_params
 from trm.optim import optimizer, schedule
 from trm.vocab import Vocab
@@ -47,7 +49,7 @@ class TrainState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Averages since the last report. seconds: of this process; slots_per_second: token positions."""
+    """Averages since the last report. seconds: of this process; slots_per_second: token positions; examples: with padding."""
 
     step: int
     seconds: float
@@ -79,16 +81,22 @@ def advance(
     return TrainState(params, average, opt, state.step + 1)
 
 
-def trained_step(number: int, steps: int) -> jax.Array:
+def trained_step(number: int, steps: int) -> np.int32:
     """Which supervision step is trained: a function of the update's number, so that a resumed run repeats it."""
-    return jnp.asarray((number * 2654435761 >> 7) % steps, jnp.int32)
+    return np.int32((number * 2654435761 >> 7) % steps)
 
 
-def make_step(config: ModelConfig, train: TrainConfig, decay_from: int):
-    """The jitted step: (state, batch, steps before) -> (state, metrics). One compilation a padded length."""
+def make_step(config: ModelConfig, train: TrainConfig, decay_from: int, mesh: Mesh | None = None):
+    """The jitted step: (state, batch, steps before) -> (state, metrics). One compilation a padded length. mesh: of all devices.
+
+    The state comes and goes as `trm.mesh.shardings` says, the batch as `trm.mesh.batch_sharding`.
+    """
     transform = optimizer(train, decay_from)
+    mesh = mesh or make_mesh(train.tensor)
+    whole = NamedSharding(mesh, PartitionSpec())
+    kept = shardings(mesh, jax.eval_shape(lambda: new_state(Config(config, train))))
 
-    @functools.partial(jax.jit, donate_argnums=0)
+    @functools.partial(jax.jit, donate_argnums=0, out_shardings=(kept, whole))
     def step(state: TrainState, batch: dict[str, jax.Array], before: jax.Array):
         def objective(params):
             return losses.loss(params, config, batch, train.halt_weight, before)
@@ -124,13 +132,17 @@ def keep_memory() -> None:
 def save_run(
     out: Path, store: StateStore, state: TrainState, config: Config, vocab: Vocab, place: dict[str, Any]
 ) -> None:  # fmt: skip
-    """Save the state with its place in the data for resuming, and the averaged weights, unless that is there already."""
+    """Save the state with its place in the data for resuming, and the averaged weights, unless that is there already.
+
+    Of several processes all must call this at the same step; the first writes the weights.
+    """
     number, parameters = int(state.step), count(state.params)
     if store.latest != number:
         store.save(number, state, {"config": config.to_dict(), "parameters": parameters, **place})
-        averaged = jax.tree.map(np.asarray, state.ema)
+        averaged = gathered(state.ema)
         card = {"step": number, "parameters": parameters}
-        save_weights(out / "weights", averaged, config, vocab, card)
+        if jax.process_index() == 0:
+            save_weights(out / "weights", averaged, config, vocab, card)
 
 
 def restored(store: StateStore, state: TrainState, key: str) -> tuple[TrainState, Any]:
@@ -161,9 +173,13 @@ def train(
     `out`/states holds what resuming needs, `out`/weights the averaged weights of the newest state, for `--checkpoint`.
 
     A new run starts from the weights in `start`, else from random ones. Closing the generator saves too. With `resume` the newest
-    state below `out` is taken up together with its place in the data.
+    state below `out` is taken up together with its place in the data, on whatever mesh it was saved.
+
+    On all devices there are, see `trm.mesh`. Several processes share `out` and `data` and must all call this; each then stops at
+    a report only, since all must at the same step, and closing the generator of one saves nothing.
 
     Raises:
+      ValueError: the devices are not a multiple of `config.train.tensor`.
       FileNotFoundError: no shards in `data`.
       CheckpointError: the state to resume, `start`, or another corpus's vocabulary does not fit.
     """
@@ -177,54 +193,55 @@ def train(
     for folder in folders[1:]:
         if not vocab.same(Vocab.load(folder / VOCAB)):
             raise CheckpointError(f"{folder} has another vocabulary than {folders[0]}")
+    mesh, alone = make_mesh(config.train.tensor), jax.process_count() == 1
     store = StateStore(out / "states")
     params = None if start is None else _parameters_of(start, config.model, vocab)
-    state, cursor = new_state(config, params), Cursor()
+    state, cursor = placed(mesh, new_state(config, params)), Cursor()
     if resume and store.latest is not None:
         state, place = restored(store, state, "cursor")
         cursor = Cursor.from_json(place)
     first = int(state.step)
-    step = make_step(config.model, config.train, decay_from=first)
+    step = make_step(config.model, config.train, decay_from=first, mesh=mesh)
     rate = schedule(config.train, first)
     reader_cursor = Cursor.from_json(cursor.to_json())
 
     def source():
-        for _, arrays in batches(folders, reader_cursor, config.train.slots, config.train.seed):
-            yield arrays, reader_cursor.to_json()
+        local = functools.partial(local_rows, mesh)
+        train = config.train
+        for _, arrays in batches(folders, reader_cursor, train.slots, train.seed, local, alone):
+            yield distributed(mesh, arrays), reader_cursor.to_json()
 
     feed = ahead(source(), 4)
-    sums: dict[str, float] = {}
     last_log = last_save = time.monotonic()
     slots = examples = 0
     pending: list[dict[str, jax.Array]] = []
-    number, position = first, cursor.to_json()
+    number, position, done = first, cursor.to_json(), False
+
+    def late() -> bool:
+        return bool(config.train.seconds) and time.monotonic() - began > config.train.seconds
 
     try:
-        while number < config.train.steps:
+        while number < config.train.steps and not done:
             arrays, position = next(feed)
             before = trained_step(number, config.model.steps)
-            arrays = {name: jnp.asarray(value) for name, value in arrays.items()}
             state, metrics = step(state, arrays, before)
             pending.append(metrics)
             number += 1
             slots += arrays["mask"].size
             examples += len(arrays["mask"])
-            now = time.monotonic()
-            done = bool(config.train.seconds) and now - began > config.train.seconds
-            if len(pending) >= config.train.log_every or done:
-                for key in pending[0]:
-                    sums[key] = jnp.stack([m[key] for m in pending]).mean().item()
+            if len(pending) >= config.train.log_every or (alone and late()):
+                means = {key: float(np.mean([m[key] for m in pending])) for key in pending[0]}
                 now = time.monotonic()
-                saved = now - last_save > config.train.save_every
+                done, saved = agreed(late(), now - last_save > config.train.save_every)
                 if saved:
                     save_run(out, store, state, config, vocab, {"cursor": position})
                     last_save = time.monotonic()
                 yield Progress(number, now - began, slots / (now - last_log), examples,
-                               float(np.asarray(rate(number))), dict(sums), saved)  # fmt: skip
+                               float(np.asarray(rate(number))), means, saved)  # fmt: skip
                 pending, slots, last_log = [], 0, time.monotonic()
-            if done:
-                break
+        done = True
     finally:
         feed.close()
-        save_run(out, store, state, config, vocab, {"cursor": position})
+        if alone or done:
+            save_run(out, store, state, config, vocab, {"cursor": position})
         store.close()

@@ -231,6 +231,17 @@ def test_flags_settings_and_pytest_arguments_reach_the_request(project: Project)
         (("show",), {}, "no run has been recorded"),
         (("replay", "x"), {}, "no run x"),
         (("train", "--data", "/nowhere", "--out", "/tmp/x"), {}, "no such folder"),
+        (("train", "--data", "."), {}, "--out is missing"),
+        (("train", "--out", "x", "--processes", "2"), {}, "need --coordinator"),
+        (("train", "--out", "x", "--coordinator", "here"), {}, "not HOST:PORT"),
+        (("train", "--out", "x", "--coordinator", "h:1"), {}, "needs --processes and --process"),
+        (
+            ("train", "--out", "x", "--coordinator", "h:1", "--processes", "2", "--process", "2"),
+            {},
+            "--process 2 of 2",
+        ),
+        (("train", "--aot", "v5e"), {}, "v5e: not a topology like v5e:2x4"),
+        (("train", "--aot", "v5e:2x4", "--set", "train.slot=1"), {}, "unknown configuration key"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

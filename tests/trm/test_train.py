@@ -1,7 +1,7 @@
 """Training goes on where it stopped as if it had never stopped, learns, and leaves weights that can be used."""
 
 import dataclasses
-import random
+import shutil
 
 import jax
 import numpy as np
@@ -9,41 +9,16 @@ import pytest
 
 from trm.checkpoint import CheckpointError, load_weights
 from trm.config import Config, TrainConfig
-from trm.data.corrupt import WEIGHTS, break_function
-from trm.data.pipeline import ShardWriter
-from trm.encode import encode, padded_length, target_of
 from trm.model import init_params
 from trm.optim import _orthogonalized, schedule
 from trm.predict import Predictor
 from trm.train import train
 from trm.vocab import Vocab
 
-SOURCE = b"def f(a, b):\n    if a > b:\n        return a - 1\n    return b\n"
-
 
 @pytest.fixture(autouse=True)
 def own_cache(monkeypatch, cache_home):
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
-
-
-@pytest.fixture(scope="module")
-def data(vocab, tmp_path_factory):
-    """A shard of sixteen broken functions that fit 64 positions, and its vocabulary."""
-    from tools.source.leaves import Module
-
-    module, rng, writer = Module(SOURCE), random.Random(0), ShardWriter()
-    while len(writer.table) < 16:
-        broken = break_function(module, 1, rng, WEIGHTS)
-        if broken is None:
-            continue
-        encoded = encode(vocab, broken.module.leaves)
-        targets = [target_of(vocab, encoded, f.start, f.end, f.tokens) for f in broken.fixes]
-        if padded_length(encoded.length) == 64 and None not in targets:
-            writer.add(encoded, [target for target in targets if target is not None])
-    folder = tmp_path_factory.mktemp("data")
-    writer.write(folder / "shard-00000")
-    vocab.save(folder / "vocab.json")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +89,18 @@ def test_what_a_killed_save_left_does_not_stop_training(setup, data, tmp_path):
     (tmp_path / "weights" / "model.safetensors.partial").write_bytes(b"half")
     assert [row.step for row in run(setup, data, tmp_path, 4)] == [3, 4]
     assert load_weights(tmp_path / "weights")[2]["step"] == 4
+
+
+def test_a_state_that_was_saved_while_training_went_on_is_whole(setup, data, straight, tmp_path):
+    """The next steps overwrite the arrays that are being saved: a copy must have been made."""
+    often = dataclasses.replace(setup.train, steps=30, save_every=0.0)
+    list(train(Config(setup.model, often), data, tmp_path))
+    states = sorted((tmp_path / "states").iterdir(), key=lambda folder: int(folder.name))
+    assert [folder.name for folder in states] == ["29", "30"]
+    shutil.rmtree(states[1])
+    assert losses(run(setup, data, tmp_path, 30)) == losses(straight[0])[29:]
+    for mine, theirs in zip(weights(tmp_path), weights(straight[1]), strict=True):
+        assert np.array_equal(mine, theirs)
 
 
 @pytest.mark.slow

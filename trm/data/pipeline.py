@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,7 +101,7 @@ class Shard:
     def collate(
         self, rows: Sequence[int], length: int, edits: int = MAX_BUGS, slots: int | None = None
     ) -> dict[str, np.ndarray]:
-        """Pad the examples `rows` to `length` positions. Every array has len(rows) as its first axis.
+        """Pad the examples `rows` to `length` positions. The first axis of every array is len(rows); row -1 is empty.
 
         edits, slots: second axis of what is told of edits and of content slots; an edit whose slots find no room is left out.
         """
@@ -119,6 +119,8 @@ class Shard:
         slot = np.full((b, q, 2), -1, np.int32)
         previous = np.zeros((b, q, PIECES), np.int32)
         for i, row in enumerate(rows):
+            if row < 0:
+                continue
             at, size, code[i], bug, bugs, first, filled, _ = self.table[row]
             ints[i, :size] = self.ints[at : at + size]
             features[i, :size] = self.features[at : at + size]
@@ -186,17 +188,22 @@ class Cursor:
 
 
 def batches(
-    folders: Sequence[Path], cursor: Cursor, slots: int, seed: int
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    folders: Sequence[Path], cursor: Cursor, slots: int, seed: int,
+    local: Callable[[list[int]], list[int]] = list, growing: bool = True,
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:  # fmt: skip
     """Endless batches (padded length, arrays) from the shards of all `folders`; advances `cursor`.
+
+    local: which of a batch's rows are collated here. growing: look for new shards after each one.
 
     The least used shard comes next, so shards that a corpus builder adds meanwhile are read before old ones again; of those used
     as often, the folders' in turns. The order is a function of seed, shard and use alone. A shard of another folder than the
     first is "n:name". Raises FileNotFoundError when there is no shard, or none that fills a batch.
     """
     empty: set[str] = set()
+    found: dict[str, tuple[tuple[float, int], Path]] = {}
     while True:
-        found = _shards(folders)
+        if growing or not found:
+            found = _shards(folders)
         if not found:
             where = " or ".join(map(str, folders))
             raise FileNotFoundError(f"no shard in {where}: run `trm-agent data build` first")
@@ -216,7 +223,7 @@ def batches(
         while cursor.batch < len(plan):
             length, rows = plan[cursor.batch]
             cursor.batch += 1
-            yield length, shard.collate(rows, length)
+            yield length, shard.collate(local(rows), length)
         cursor.uses[cursor.shard] = cursor.uses.get(cursor.shard, 0) + 1
         cursor.shard = ""
 

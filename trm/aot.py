@@ -1,0 +1,196 @@
+"""The training step compiled ahead of time for TPUs that are not there: what it needs of a chip, and what it would take.
+
+The compiler of libtpu runs on any machine. It says nothing of real time, which needs the chips: what is told is a bound, the
+roofline (Williams, Waterman and Patterson, CACM 2009) of its counts of operations and bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from trm.config import Config
+from trm.data.pipeline import MAX_BUGS, SLOTS
+from trm.encode import FEATURES, PIECES
+from trm.mesh import DATA, batch_sharding, make_mesh, shardings
+from trm.train import make_step, new_state
+
+
+class Chip(NamedTuple):
+    """Bytes of HBM, its bytes a second, bf16 operations a second, and what libtpu calls the host."""
+
+    memory: int
+    bandwidth: float
+    peak: float
+    host: str
+
+
+# cloud.google.com/tpu/docs/{v5e,v6e,v5p}, read 2026-11
+CHIPS = {
+    "v5e": Chip(16 << 30, 819e9, 197e12, "v5litepod"),
+    "v6e": Chip(32 << 30, 1640e9, 918e12, "v6e"),
+    "v5p": Chip(95 << 30, 2765e9, 459e12, "v5p"),
+}
+_FULL = 0.95  # of the memory: the rest is left to the runtime
+_ENOUGH = 0.85  # of that
+_COMPILATIONS, _GROWTH = 8, 16  # of `fullest`; from one to the next
+_USED = re.compile(r"Used ([\d.]+)([KMG]) of")
+_COLLECTIVE = re.compile(
+    r"= \(?([^=]*?)\)? (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
+)
+_SHAPE = re.compile(r"\b(pred|[subf]\d+|bf16)\[([\d,]*)\]")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A step on a topology. positions: of tokens a step, on all chips; the rest is of a chip and a step, in bytes and seconds.
+
+    memory: at the most, of arguments, results and temporary buffers; limit: that of the chip. collectives: what it gets by each
+    kind; one in a loop counts once. flops, traffic: the compiler's counts, of which `seconds` is the roofline.
+    """
+
+    topology: str
+    chips: int
+    positions: int
+    memory: int
+    limit: int
+    collectives: dict[str, int]
+    flops: float
+    traffic: float
+
+    @property
+    def seconds(self) -> float:
+        """The least that a step can take."""
+        chip = CHIPS[self.topology.partition(":")[0]]
+        return max(self.flops / chip.peak, self.traffic / chip.bandwidth)
+
+
+class OutOfMemory(Exception):
+    """A step that does not fit a chip. needed: bytes."""
+
+    def __init__(self, needed: int) -> None:
+        super().__init__(f"the step needs {needed / (1 << 30):.1f} GiB a chip")
+        self.needed = needed
+
+
+def mesh_of(topology: str, tensor: int = 1) -> Mesh:
+    """The mesh of a topology like v5e:2x4. Raises ValueError where there is no such, or no libtpu."""
+    kind, _, shape = topology.partition(":")
+    if kind not in CHIPS or not re.fullmatch(r"\d+(x\d+)+", shape):
+        raise ValueError(f"{topology}: not a topology like {', '.join(f'{k}:2x4' for k in CHIPS)}")
+    # libtpu asks the machine it runs on what it is; this answers for it
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", f"{CHIPS[kind].host}-8")
+    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    try:
+        found = topologies.get_topology_desc(topology, platform="tpu")
+    except (RuntimeError, NotImplementedError) as error:  # of the many that the library raises
+        raise ValueError(f"{topology}: {str(error).splitlines()[0]}") from None
+    return make_mesh(tensor, found.devices)
+
+
+def compiled(topology: str, config: Config, length: int = 256) -> Compiled:
+    """The very step of trm.train, with `config.train.slots` positions in examples padded to `length`."""
+    mesh = mesh_of(topology, config.train.tensor)
+    step = make_step(config.model, config.train, 0, mesh)
+    state = jax.eval_shape(lambda: new_state(config))
+    rows = -(-max(1, config.train.slots // length) // mesh.shape[DATA]) * mesh.shape[DATA]
+    whole = NamedSharding(mesh, PartitionSpec())
+    before = jax.ShapeDtypeStruct((), jnp.int32, sharding=whole)
+    placed = jax.tree.map(_placed, state, shardings(mesh, state))
+    lowered = step.lower(placed, batch_of(mesh, rows, length), before)
+    try:
+        done: Any = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        if (used := _USED.search(str(error))) is None:
+            raise
+        raise OutOfMemory(int(float(used[1]) * (1 << "KMG".index(used[2]) * 10 + 10))) from None
+    used, cost, text = done.memory_analysis(), done.cost_analysis(), done.as_text()
+    memory = (
+        used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
+        - used.alias_size_in_bytes
+    )  # fmt: skip
+    return Compiled(
+        topology, mesh.size, rows * length, memory, CHIPS[topology.partition(":")[0]].memory, _collectives(text),
+        cost.get("flops", 0.0), cost.get("bytes accessed", 0.0),
+    )  # fmt: skip
+
+
+def fullest(topology: str, config: Config, length: int = 256) -> Compiled:
+    """The step with about as many positions as fill the chips.
+
+    Memory grows nearly in proportion, and the compiler says how much is too much, so that a few compilations find it.
+    """
+    best = compiled(topology, config, length)
+    unit, limit = length * best.chips, _FULL * best.limit
+    low, high = (best.positions, best.memory), (0, 0)
+    for _ in range(_COMPILATIONS):
+        if high[0]:
+            share = (limit - low[1]) / (high[1] - low[1])
+            guess = low[0] + share * (high[0] - low[0])
+        else:
+            guess = min(low[0] * limit / low[1], _GROWTH * low[0])
+        positions = max(unit, int(guess) // unit * unit)
+        if positions <= low[0]:
+            break
+        try:
+            found = compiled(topology, _with(config, positions), length)
+        except OutOfMemory as error:
+            high = (positions, error.needed)
+            continue
+        best, low = found, (positions, found.memory)
+        if low[1] > _ENOUGH * limit:
+            break
+    return best
+
+
+def _with(config: Config, slots: int) -> Config:
+    return replace(config, train=replace(config.train, slots=slots))
+
+
+def _placed(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def batch_of(mesh: Mesh, rows: int, length: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of trm.data.pipeline.Shard.collate."""
+    slots, ints = SLOTS[length], jnp.int32
+    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+        "pieces": ((rows, length, PIECES), ints),
+        "features": ((rows, length, FEATURES), jnp.uint8),
+        "mask": ((rows, length), jnp.bool_),
+        "code": ((rows,), ints),
+        "bug_weight": ((rows, MAX_BUGS), jnp.float32),
+        "slot_previous": ((rows, slots, PIECES), ints),
+    }
+    for name in ("kind", "role", "text", "line", "last_use", "last_def"):
+        shapes[name] = ((rows, length), ints)
+    for name in ("bug_start", "bug_length"):
+        shapes[name] = ((rows, MAX_BUGS), ints)
+    for name in ("edit", "index", "start", "length", "piece", "text"):
+        shapes[f"slot_{name}"] = ((rows, slots), ints)
+    sharding = batch_sharding(mesh)
+    return {
+        name: jax.ShapeDtypeStruct(shape, kind, sharding=sharding)
+        for name, (shape, kind) in shapes.items()
+    }
+
+
+def _collectives(text: str) -> dict[str, int]:
+    """Bytes that a chip gets from each kind of collective of a compiled program."""
+    found: dict[str, int] = {}
+    for shapes, kind in _COLLECTIVE.findall(text):
+        for name, sizes in _SHAPE.findall(shapes):
+            bits = 8 if name == "pred" else int(re.sub(r"\D", "", name))
+            count = 1
+            for size in filter(None, sizes.split(",")):
+                count *= int(size)
+            found[kind] = found.get(kind, 0) + count * bits // 8
+    return found
