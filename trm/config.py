@@ -34,6 +34,7 @@ class ModelConfig:
     decoder_inner: int = 512
     matmul: str = "bf16"  # inputs of matrix products: "bf16" (f32 accumulation) or "f32"
     binarize: bool = False  # latent z as bits, straight-through
+    qk_norm: bool = True  # normalize queries and keys; the official code does not
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -48,7 +49,9 @@ class ModelConfig:
 class TrainConfig:
     """Optimization. `slots` is the number of token positions a step (batch times padded length)."""
 
-    optimizer: str = "adamw"  # or "muon": for the kernels, with Adam for the rest
+    optimizer: str = (
+        "adamw"  # "atan2": the paper's; "muon": for the kernels, with Adam for the rest
+    )
     learning_rate: float = 1.5e-3
     warmup: int = 300
     decay_steps: int = (
@@ -57,7 +60,7 @@ class TrainConfig:
     beta1: float = 0.9
     beta2: float = 0.98
     weight_decay: float = 0.05
-    clip: float = 1.0
+    clip: float = 1.0  # of the gradient's norm; 0: none
     ema: float = 0.999
     slots: int = 4096
     halt_weight: float = 0.5
@@ -69,8 +72,8 @@ class TrainConfig:
     log_every: int = 50
 
     def __post_init__(self) -> None:
-        if self.optimizer not in ("adamw", "muon"):
-            raise ValueError(f"optimizer is 'adamw' or 'muon', not {self.optimizer!r}")
+        if self.optimizer not in ("adamw", "atan2", "muon"):
+            raise ValueError(f"optimizer is 'adamw', 'atan2' or 'muon', not {self.optimizer!r}")
         if self.tensor < 1:
             raise ValueError("tensor is at least 1")
 

@@ -200,12 +200,16 @@ def _attend_backward(saved, g: jax.Array):
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-def attend(q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array) -> jax.Array:
+def attend(
+    q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array, qk_norm: bool = True
+) -> jax.Array:
     """Softmax attention in f32: at 64 dimensions a head the casts to bf16 cost more than its products save on a CPU.
 
-    q (b, h, i, d), k and v (b, h, j, d), bias broadcastable to (b, h, i, j). Queries and keys are normalized (arXiv 2010.04245):
-    without, scores grew in training until each position attended to one other, and none learned any more.
+    q (b, h, i, d), k and v (b, h, j, d), bias broadcastable to (b, h, i, j). qk_norm: normalize queries and keys (arXiv
+    2010.04245); without, scores grew in training until each position attended to one other, and none learned any more.
     """
+    if not qk_norm:
+        return _attend(q, k, v, bias)
     return _attend(rms_norm(q) * SHARPNESS, rms_norm(k), v, bias)
 
 
@@ -223,12 +227,12 @@ def merge_heads(x: jax.Array) -> jax.Array:
 
 def block(
     params: Params, x: jax.Array, bias: jax.Array, tables: tuple[jax.Array, jax.Array],
-    heads: int, matmul: str,
+    heads: int, matmul: str, qk_norm: bool = True,
 ) -> jax.Array:  # fmt: skip
     """One post-norm block: h = rms(h + attention(h)); h = rms(h + swiglu(h)). x is (b, l, width)."""
     q, k, v = dense_parts(x, params["qkv"], 3, matmul)
     q = rotate(split_heads(q, heads), tables)
     k = rotate(split_heads(k, heads), tables)
-    mixed = merge_heads(attend(q, k, split_heads(v, heads), bias))
+    mixed = merge_heads(attend(q, k, split_heads(v, heads), bias, qk_norm))
     x = rms_norm(x + dense(mixed, params["out"], matmul))
     return rms_norm(x + swiglu(params, x, matmul))

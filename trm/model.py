@@ -188,7 +188,7 @@ def net(params: Params, config: ModelConfig, x: jax.Array, bias: jax.Array, tabl
     """The one network: `layers` post-norm blocks on (b, l, d)."""
     for layer in range(config.layers):
         weights = {key: value[layer] for key, value in params["net"].items() if key != "relation"}
-        x = block(weights, x, bias[layer], tables, config.heads, config.matmul)
+        x = block(weights, x, bias[layer], tables, config.heads, config.matmul, config.qk_norm)
     return x
 
 

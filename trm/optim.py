@@ -1,10 +1,11 @@
-"""The optimizers: AdamW or Muon, with warm-up and then a constant rate; a linear decay only in a release branch."""
+"""The optimizers: AdamW, Adam-atan2 or Muon, with warm-up and then a constant rate; a linear decay only in a release branch."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 import optax.contrib
 
@@ -48,8 +49,39 @@ def _orthogonalized(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(axes, params)
 
 
+class AtanState(NamedTuple):
+    """Steps so far, and the moving averages of the gradient and of its square."""
+
+    count: jax.Array
+    mu: Any
+    nu: Any
+
+
+def scale_by_atan2(b1: float, b2: float) -> optax.GradientTransformation:
+    """Adam with atan2 in place of the quotient, so that there is no epsilon (Adam-atan2, arXiv 2407.05872, section 3.4).
+
+    As imoneoi/adam-atan2, which TRM uses, has it: no constants, and the first moment's bias is corrected outside of atan2.
+    """
+
+    def init(params: Any) -> AtanState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return AtanState(jnp.zeros((), jnp.int32), zeros, jax.tree.map(jnp.copy, zeros))
+
+    def update(updates: Any, state: Any, params: Any = None):
+        del params
+        count = state.count + 1
+        mu = optax.tree.update_moment(updates, state.mu, b1, 1)
+        nu = optax.tree.update_moment(updates, state.nu, b2, 2)
+        first, second = 1 - b1**count, jnp.sqrt(1 - b2**count)
+        turned = jax.tree.map(lambda m, v: jnp.arctan2(m, jnp.sqrt(v) / second) / first, mu, nu)
+        return turned, AtanState(count, mu, nu)
+
+    return optax.GradientTransformation(init, update)
+
+
 def optimizer(config: TrainConfig, decay_from: int = 0) -> optax.GradientTransformation:
-    """Clip by global norm, then AdamW with decoupled decay of kernels only; or Muon for the kernels and Adam for the rest.
+    """Clip by global norm, then AdamW or Adam-atan2 with decoupled decay of kernels only; or Muon for the kernels and Adam for
+    the rest.
 
     Muon (Jordan 2024) with updates scaled as in arXiv 2502.16982, section 2.2, so that Adam's learning rates serve it.
     """
@@ -64,6 +96,12 @@ def optimizer(config: TrainConfig, decay_from: int = 0) -> optax.GradientTransfo
             muon_weight_dimension_numbers=_orthogonalized,
             consistent_rms=_RMS,
         )
+    elif config.optimizer == "atan2":
+        inner = optax.chain(
+            scale_by_atan2(config.beta1, config.beta2),
+            optax.add_decayed_weights(config.weight_decay, _decayed),
+            optax.scale_by_learning_rate(rate),
+        )
     else:
         inner = optax.adamw(
             rate,
@@ -72,4 +110,4 @@ def optimizer(config: TrainConfig, decay_from: int = 0) -> optax.GradientTransfo
             weight_decay=config.weight_decay,
             mask=_decayed,
         )
-    return optax.chain(optax.clip_by_global_norm(config.clip), inner)
+    return optax.chain(optax.clip_by_global_norm(config.clip), inner) if config.clip else inner
