@@ -141,13 +141,16 @@ def new_learner(config: ModelConfig, train: TrainConfig, rows: int, length: int)
     params = init_params(config, train.seed)
     average = jax.tree.map(jnp.copy, params)
     return Learner(
-        params, average, optimizer(train).init(params), empty_carry(config, rows, length)
+        params,
+        average,
+        optimizer(train, heads=config.heads).init(params),
+        empty_carry(config, rows, length),
     )
 
 
 def make_step(config: ModelConfig, train: TrainConfig, exploration: float = EXPLORATION):
     """The jitted step: (learner, inputs, labels, key) -> (learner, metrics)."""
-    transform = optimizer(train)
+    transform = optimizer(train, heads=config.heads)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_SPAN = 16  # leaves an edit may remove
+OPTIMIZERS = ("adamw", "adam-mini", "atan2", "muon")  # atan2: the paper's; muon: for the kernels
 HALT = 0.5  # halting probability at which the recursion stops
 MAX_CONTENT = 15  # pieces or copies an edit may write; one more slot holds END
 
@@ -72,8 +73,8 @@ class TrainConfig:
     log_every: int = 50
 
     def __post_init__(self) -> None:
-        if self.optimizer not in ("adamw", "atan2", "muon"):
-            raise ValueError(f"optimizer is 'adamw', 'atan2' or 'muon', not {self.optimizer!r}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer is one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}")
         if self.tensor < 1:
             raise ValueError("tensor is at least 1")
 

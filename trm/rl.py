@@ -154,7 +154,7 @@ def make_update(config: Config, decay_from: int = 0):
     one of the true fixes, both read from one answer y.
     """
     rl, model = config.rl, config.model
-    transform = optimizer(config.train, decay_from)
+    transform = optimizer(config.train, decay_from, config.model.heads)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def update(state: TrainState, batch: Any, old: jax.Array, first: jax.Array, before: jax.Array):  # fmt: skip

@@ -65,7 +65,7 @@ def new_state(config: Config, params: Any = None) -> TrainState:
     if params is None:
         params = init_params(config.model, config.train.seed)
     params = jax.tree.map(jnp.asarray, params)
-    opt = optimizer(config.train).init(params)
+    opt = optimizer(config.train, heads=config.model.heads).init(params)
     return TrainState(params, jax.tree.map(jnp.copy, params), opt, jnp.zeros((), jnp.int32))
 
 
@@ -91,7 +91,7 @@ def make_step(config: ModelConfig, train: TrainConfig, decay_from: int, mesh: Me
 
     The state comes and goes as `trm.mesh.shardings` says, the batch as `trm.mesh.batch_sharding`.
     """
-    transform = optimizer(train, decay_from)
+    transform = optimizer(train, decay_from, config.heads)
     mesh = mesh or make_mesh(train.tensor)
     whole = NamedSharding(mesh, PartitionSpec())
     kept = shardings(mesh, jax.eval_shape(lambda: new_state(Config(config, train))))

@@ -95,7 +95,7 @@ def learner():
 def test_four_steps_of_training_with_rows_that_halt(monkeypatch):
     """Logits, both losses, gradients, which rows halt and what they carry, the optimizer and the average of the parameters."""
     now, transform = learner()
-    monkeypatch.setattr(act, "optimizer", lambda train: transform)
+    monkeypatch.setattr(act, "optimizer", lambda train, heads: transform)
     step = act.make_step(MODEL, TrainConfig(ema=EMA), exploration=0.0)
     seen = set()
     for number in range(4):
