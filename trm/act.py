@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import optax
 
 from trm.config import ModelConfig, TrainConfig
-from trm.layers import Params, rotary
-from trm.model import State, deep_recursion, initial_state
+from trm.layers import Params, lecun, rotary
+from trm.model import State, deep_recursion, initial_state, net_kernels
 from trm.optim import optimizer
 
 IGNORED = -100  # label of a position that does not count
@@ -50,22 +50,12 @@ class Learner(NamedTuple):
 def init_params(config: ModelConfig, seed: int = 0) -> dict[str, Any]:
     """Random parameters, truncated LeCun; the halting head is zero and says no."""
     keys = iter(jax.random.split(jax.random.key(seed), 8))
-    d, inner = config.width, config.inner
-
-    def kernel(*shape: int, fan: int | None = None) -> jax.Array:
-        scale = (fan or shape[-2]) ** -0.5 / 0.87962566
-        return jax.random.truncated_normal(next(keys), -2.0, 2.0, shape) * scale
-
+    d = config.width
     return {
-        "embed": {"symbol": kernel(config.vocab, d, fan=d)},
-        "net": {
-            "qkv": kernel(config.layers, d, 3 * d),
-            "out": kernel(config.layers, d, d),
-            "gate_up": kernel(config.layers, d, 2 * inner),
-            "down": kernel(config.layers, inner, d),
-        },
+        "embed": {"symbol": lecun(next(keys), config.vocab, d, fan=d)},
+        "net": net_kernels(config, keys),
         "heads": {
-            "symbol": kernel(d, config.vocab),
+            "symbol": lecun(next(keys), d, config.vocab),
             "halt": jnp.zeros((d,)),
             "halt_bias": jnp.full((), _HALT_BIAS),
         },

@@ -18,6 +18,13 @@ Params = Mapping[str, Any]
 _EPSILON = 1e-5
 
 
+def lecun(key: jax.Array, *shape: int, fan: int | None = None) -> jax.Array:
+    """A random kernel (..., in, out): a normal of variance 1 / in (or 1 / fan), cut at two deviations."""
+    return jax.random.truncated_normal(key, -2.0, 2.0, shape) * (
+        (fan or shape[-2]) ** -0.5 / 0.87962566
+    )
+
+
 @jax.custom_vjp
 def rms_norm(x: jax.Array) -> jax.Array:
     """x / rms(x) over the last axis, in f32, without a learned scale."""

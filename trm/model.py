@@ -12,7 +12,7 @@ Array names: b batch, l positions, m bugs, q content slots (of all bugs, flat), 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +27,7 @@ from trm.layers import (
     dense,
     dense_parts,
     dense_table,
+    lecun,
     merge_heads,
     rms_norm,
     rotary,
@@ -50,11 +51,10 @@ class State(NamedTuple):
 def init_params(config: ModelConfig, seed: int = 0) -> dict[str, Any]:
     """Random parameters (f32): truncated LeCun for kernels; feature tables and the halting head start at zero."""
     keys = iter(jax.random.split(jax.random.key(seed), 64))
-    d, inner = config.width, config.inner
+    d = config.width
 
-    def kernel(*shape: int, fan: int | None = None) -> jax.Array:
-        scale = (fan or shape[-2]) ** -0.5 / 0.87962566
-        return jax.random.truncated_normal(next(keys), -2.0, 2.0, shape) * scale
+    def kernel(*shape: int) -> jax.Array:
+        return lecun(next(keys), *shape)
 
     return {
         "embed": {
@@ -66,10 +66,7 @@ def init_params(config: ModelConfig, seed: int = 0) -> dict[str, Any]:
             "feature": jnp.zeros((FEATURES * FEATURE_VALUES, d)),
         },
         "net": {
-            "qkv": kernel(config.layers, d, 3 * d),
-            "out": kernel(config.layers, d, d),
-            "gate_up": kernel(config.layers, d, 2 * inner),
-            "down": kernel(config.layers, inner, d),
+            **net_kernels(config, keys),
             "relation": jnp.zeros((config.layers, RELATIONS, config.heads)),
         },
         "heads": {
@@ -99,6 +96,13 @@ def init_params(config: ModelConfig, seed: int = 0) -> dict[str, Any]:
             "copy_key": kernel(d, d),
         },
     }
+
+
+def net_kernels(config: ModelConfig, keys: Iterator[jax.Array]) -> dict[str, jax.Array]:
+    """Random kernels of the net's blocks, each (layers, in, out)."""
+    layers, d, inner = config.layers, config.width, config.inner
+    shapes = {"qkv": (d, 3 * d), "out": (d, d), "gate_up": (d, 2 * inner), "down": (inner, d)}
+    return {name: lecun(next(keys), layers, *shape) for name, shape in shapes.items()}
 
 
 def count(params: Any) -> int:
