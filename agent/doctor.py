@@ -44,7 +44,7 @@ def checks(path: Path) -> Iterator[Check]:
     yield Check(
         "trm-agent", "ok", f"{__version__} in {sys.prefix}, Python {platform.python_version()}"
     )
-    for check in (_project, _guards, _jax, _weights, _folders):
+    for check in (_project, _guards, _jax, _products, _weights, _folders):
         try:
             yield from check(path)
         except Exception as error:  # a check that breaks is a finding, not the end of the report
@@ -127,6 +127,23 @@ def compiled_error() -> float:
     compiled = jax.jit(jax.vmap(lambda row: jnp.sum((jnp.asarray(matrix) @ row) ** 2)))
     wanted = ((rows.astype(np.float64) @ matrix.astype(np.float64).T) ** 2).sum(-1)
     return float(np.max(np.abs(np.asarray(compiled(rows)) - wanted) / (1 + np.abs(wanted))))
+
+
+def _products(_: Path) -> Iterator[Check]:
+    """How fast the net's largest product is on the two paths there are, and which one the shipped weights take."""
+    from trm.checkpoint import CheckpointError, load_weights, shipped
+    from trm.layers import product_speed
+
+    try:
+        model = load_weights(shipped())[1].model
+    except CheckpointError:
+        return  # the next line says it
+    speed = {path: product_speed(path, model.width, 2 * model.inner) for path in ("f32", "bf16")}
+    fastest = max(speed, key=lambda path: speed[path])
+    told = ", ".join(f"{path} {flops / 1e9:.0f} GFLOP/s" for path, flops in speed.items())
+    text = f"{told}; the weights take {model.matmul}"
+    slower = speed[model.matmul] < 0.7 * speed[fastest]
+    yield Check("products", "warning" if slower else "ok", text)
 
 
 def _weights(_: Path) -> Iterator[Check]:
