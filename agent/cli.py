@@ -126,9 +126,21 @@ def fix(
         finished = _in_console(session, verbose, ask=interactive and not deed)
     if finished is None:
         raise typer.Exit(130)
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        _for_github(finished)
     if patch is not None and finished.status == "fixed":
         patch.write_bytes(finished.diff.encode("utf-8", "surrogateescape"))
     raise typer.Exit(finished.exit_code)
+
+
+def _for_github(finished: Finished) -> None:
+    from agent.faces import github
+
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    try:
+        github.report(finished, sys.stderr, Path(summary) if summary else None)
+    except OSError as error:
+        say(f"no summary was written: {error}")
 
 
 def _settings(path: Path, flags: dict[str, Any]) -> Settings:

@@ -305,7 +305,7 @@ def mutate(
             seed,
             install,
             evidence,
-        )
+        )  # fmt: skip
         for name in dict.fromkeys(projects)
     ]
     if resume:

@@ -162,6 +162,16 @@ def test_the_patch_file_is_taken_by_git(project: Project, tmp_path: Path) -> Non
     assert not red.exists()
 
 
+def test_in_github_actions_the_run_is_annotated(project: Project, tmp_path: Path) -> None:
+    summary = tmp_path / "summary.md"
+    done = project("fix", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary))
+    assert "::warning file=calc.py,line=2,title=trm-agent::return 1 -> return 2" in done.stderr
+    assert "::" not in done.stdout
+    assert "```diff" in summary.read_text()
+    done = project("fix", GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(tmp_path))
+    assert "no summary was written" in done.stderr
+
+
 def test_json_lines_alone_are_on_stdout(project: Project) -> None:
     done = project("fix", "--json", "--apply")
     events = [loads(line) for line in done.stdout.splitlines()]
