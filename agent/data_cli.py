@@ -294,20 +294,8 @@ def mutate(
     vocab = vocab or shipped() / VOCAB
     _vocabulary_there(vocab)
     (out / "parts").mkdir(parents=True, exist_ok=True)
-    tasks = [
-        Task(
-            name,
-            out,
-            python,
-            tuple(pytest_args or ()),
-            per_function,
-            seconds,
-            seed,
-            install,
-            evidence,
-        )  # fmt: skip
-        for name in dict.fromkeys(projects)
-    ]
+    extra = tuple(pytest_args or ()), per_function, seconds, seed, install, evidence
+    tasks = [Task(name, out, python, *extra) for name in dict.fromkeys(projects)]
     if resume:
         kept = [task for task in tasks if task.part.is_file()]
         tasks = [task for task in tasks if not task.part.is_file()]
