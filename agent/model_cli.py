@@ -225,27 +225,29 @@ def _connected(coordinator: str | None, processes: int | None, process: int | No
 
 
 def _compiled(topology: str, settings: Any) -> str:
-    """What the step needs of a chip of the topology, as configured and with batches that fill it."""
+    """What the step needs of a chip of the topology, as configured and eight times as large, and what would fill it."""
     import jax
 
-    from trm.aot import OutOfMemory, compiled, fullest
+    from trm.aot import OutOfMemory, compiled, filling, larger
 
     jax.config.update("jax_platforms", "cpu")  # else libtpu looks for chips
-    rows = ["| chips | positions a step | GiB a chip | collectives, MB | GFLOP | least ms |"]
+    rows = ["| chips | positions a step | MB a chip | collectives, MB | GFLOP | least ms |"]
     rows.append("|" + " --- |" * 6)
     try:
-        for found in (compiled(topology, settings), fullest(topology, settings)):
-            parts = ", ".join(f"{k} {v / 1e6:.1f}" for k, v in sorted(found.collectives.items()))
-            rows.append(
-                f"| {found.chips} | {found.positions} | {found.memory / 2**30:.2f} of {found.limit / 2**30:.0f} "
-                f"| {parts} | {found.flops / 1e9:.1f} | {found.seconds * 1e3:.2f} |"
-            )
+        both = [compiled(topology, larger(settings, times)) for times in (1, 8)]
     except OutOfMemory as error:
         raise UsageError(f"--aot {topology}: {error}", "fewer train.slots") from None
     except ValueError as error:
         hint = "pip install 'trm-agent[tpu]' brings the compiler"
         raise UsageError(f"--aot {error}", hint) from None
-    return "\n".join(rows)
+    for found in both:
+        parts = ", ".join(f"{k} {v / 1e6:.1f}" for k, v in sorted(found.collectives.items()))
+        rows.append(
+            f"| {found.chips} | {found.positions:,} | {found.memory / 1e6:.0f} | {parts} "
+            f"| {found.flops / 1e9:.1f} | {found.seconds * 1e3:.2f} |"
+        )
+    limit, most = both[0].limit >> 30, filling(*both)
+    return "\n".join([*rows, "", f"About {most:,} positions a step fill the {limit} GiB a chip."])
 
 
 def _trained(

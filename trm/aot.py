@@ -39,8 +39,6 @@ CHIPS = {
     "v5p": Chip(95 << 30, 2765e9, 459e12, "v5p"),
 }
 _FULL = 0.95  # of the memory: the rest is left to the runtime
-_ENOUGH = 0.85  # of that
-_COMPILATIONS, _GROWTH = 8, 16  # of `fullest`; from one to the next
 _USED = re.compile(r"Used ([\d.]+)([KMG]) of")
 _COLLECTIVE = re.compile(
     r"= \(?([^=]*?)\)? (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)(?:-start)?\("
@@ -123,36 +121,18 @@ def compiled(topology: str, config: Config, length: int = 256) -> Compiled:
     )  # fmt: skip
 
 
-def fullest(topology: str, config: Config, length: int = 256) -> Compiled:
-    """The step with about as many positions as fill the chips.
+def filling(less: Compiled, more: Compiled) -> int:
+    """About how many positions a step would fill the chips: memory grows in proportion to what is above the parameters.
 
-    Memory grows nearly in proportion, and the compiler says how much is too much, so that a few compilations find it.
+    From two compiled sizes; to compile a step of that size takes minutes.
     """
-    best = compiled(topology, config, length)
-    unit, limit = length * best.chips, _FULL * best.limit
-    low, high = (best.positions, best.memory), (0, 0)
-    for _ in range(_COMPILATIONS):
-        if high[0]:
-            share = (limit - low[1]) / (high[1] - low[1])
-            guess = low[0] + share * (high[0] - low[0])
-        else:
-            guess = min(low[0] * limit / low[1], _GROWTH * low[0])
-        positions = max(unit, int(guess) // unit * unit)
-        if positions <= low[0]:
-            break
-        try:
-            found = compiled(topology, _with(config, positions), length)
-        except OutOfMemory as error:
-            high = (positions, error.needed)
-            continue
-        best, low = found, (positions, found.memory)
-        if low[1] > _ENOUGH * limit:
-            break
-    return best
+    each = (more.memory - less.memory) / (more.positions - less.positions)
+    return int(less.positions + (_FULL * less.limit - less.memory) / each)
 
 
-def _with(config: Config, slots: int) -> Config:
-    return replace(config, train=replace(config.train, slots=slots))
+def larger(config: Config, times: int) -> Config:
+    """The same with so many times the positions a step."""
+    return replace(config, train=replace(config.train, slots=config.train.slots * times))
 
 
 def _placed(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
