@@ -101,6 +101,45 @@ def test_unittest_comparisons_have_both_sides(repo) -> None:
     assert (failure.actual, failure.expected, failure.operator) == ("3", "6", "==")
 
 
+TOLD = """
+class Length:
+    def __init__(self, metres):
+        self.metres = metres
+
+    def __eq__(self, other):
+        return self.metres == other.metres + 1
+
+    def __repr__(self):
+        return f"{self.metres} m"
+"""
+TELLING = """
+import unittest
+from lengths import Length
+
+def test_equal():
+    assert Length(1) == Length(1), Length(2)
+
+def test_text():
+    assert repr(Length(3)) == "4 m"
+
+class TestLengths(unittest.TestCase):
+    def test_both(self):
+        self.assertEqual(Length(1), Length(1))
+"""
+
+
+def test_what_runs_to_tell_of_a_failure_is_not_covered_by_it(tmp_path: Path) -> None:
+    (tmp_path / "lengths.py").write_text(TOLD)
+    (tmp_path / "test_lengths.py").write_text(TELLING)
+    with Runner(tmp_path, sys.executable) as runner:
+        run = runner.baseline()
+    assert len(run.failing) == 3
+    told = [f.actual for f in run.failures if f.nodeid.endswith("test_equal")]
+    assert told == ["1 m"]  # it was told all the same
+    covered = {t.partition("::")[2]: run.spectrum.lines_of(t)["lengths.py"] for t in run.failing}
+    assert covered == {"test_equal": [4, 7], "test_text": [4, 10], "TestLengths::test_both": [4, 7]}
+
+
 def test_the_spectrum_names_lines_per_test(repo) -> None:
     with Runner(repo("flat"), sys.executable) as runner:
         run = runner.baseline()

@@ -266,7 +266,10 @@ class Collected:
     def lines(self):
         """What records executed lines, None where other tools leave no room for it."""
         lines = observe.Lines(self.tree)
-        return lines if lines.start() else None
+        if not lines.start():
+            return None
+        items.leave_out_telling(lines)
+        return lines
 
     def judge(self, put, request, swaps, late, lines=None, audit=None, aftermath=dict, before=None):
         """Runs the tests with the code exchanged. `before`: regular expressions known before.

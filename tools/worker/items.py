@@ -6,6 +6,7 @@ Standard library and the user's pytest (7 to 9), Python >= 3.8.
 import signal
 import sys
 import time
+import unittest.case
 
 import _pytest.assertion.rewrite
 import _pytest.assertion.util
@@ -28,6 +29,27 @@ def _blocked(error):
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+# What pytest and unittest call once an assertion has failed, to say so.
+_TELLERS = (
+    (
+        _pytest.assertion.rewrite,
+        ("_saferepr", "_call_reprcompare", "_format_assertmsg", "_should_repr_global_name"),
+    ),
+    (unittest.case, ("safe_repr", "_common_shorten_repr")),
+)
+
+
+def leave_out_telling(lines):
+    """Let `lines` not see a project's __repr__ that runs to tell of a failed assertion.
+
+    It would run in failing tests only, and be the most suspect code there is. For the rest of this process.
+    """
+    for module, names in _TELLERS:
+        for name in names:
+            if hasattr(module, name):
+                setattr(module, name, lines.unseen(getattr(module, name)))
 
 
 class Texts:
