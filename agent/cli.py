@@ -134,11 +134,14 @@ def fix(
 
 
 def _for_github(finished: Finished) -> None:
+    from agent.diffs import changes
     from agent.faces import github
 
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     try:
-        github.report(finished, sys.stderr, Path(summary) if summary else None)
+        github.report(
+            finished, changes(finished.diff), sys.stderr, Path(summary) if summary else None
+        )
     except OSError as error:
         say(f"no summary was written: {error}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -66,6 +67,32 @@ def conflict(path: str, reason: str = "changed since the run") -> PatchConflict:
 def paths_of_diff(diff: str) -> tuple[str, ...]:
     """The paths that a diff names."""
     return tuple(name for name, _, _ in _sections(diff))
+
+
+def changes(diff: str) -> Iterator[tuple[str, int, str]]:
+    """(path, line before the change, "old -> new") of every change of a diff. Raises PatchConflict for one not made here."""
+
+    def kind(text: str) -> str:
+        return "changed" if text[0] in "-+" else text[0]
+
+    for path, _, body in _sections(diff):
+        line = 0
+        marked = [text for text in body if not text.startswith("\\")]
+        for mark, run in itertools.groupby(marked, key=kind):
+            texts = list(run)
+            if mark == "@":
+                line = int(texts[-1].split()[1][1:].partition(",")[0])
+            elif mark == "changed":
+                old = [text[1:].strip() for text in texts if text[0] == "-"]
+                new = [text[1:].strip() for text in texts if text[0] == "+"]
+                yield path, line, _told("\n".join(old), "\n".join(new))
+                line += len(old)
+            else:
+                line += len(texts)
+
+
+def _told(old: str, new: str) -> str:
+    return f"{old} -> {new}" if old and new else f"remove {old}" if old else f"add {new}"
 
 
 def blob_hash(data: bytes) -> str:

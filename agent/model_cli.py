@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import json
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,11 +137,8 @@ def train(
         changes["rl.objective"] = objective
     if executions is not None:
         changes["rl.executions"] = str(executions)
-    for package in (
-        "optax",
-        "orbax",
-        "tensorboardX",
-    ):  # found, not imported: trm's settings come before jax
+    # found, not imported: trm's settings come before jax
+    for package in "optax", "orbax", "tensorboardX":
         if importlib.util.find_spec(package) is None:
             raise UsageError(
                 f"training needs {package}, which is not installed",
@@ -155,32 +152,27 @@ def train(
     weights = None if start is None else shipped() if start == "shipped" else Path(start)
     try:
         if rl:
-            lines = _reinforced(config, changes, weights or shipped(), projects or [], out, resume)
+            reports = _reinforced(
+                config, changes, weights or shipped(), projects or [], out, resume
+            )
         else:
-            lines = _trained(
+            reports = _trained(
                 _config(config or "shipped", changes), data or [], out, resume, weights
             )
-        with contextlib.closing(lines), contextlib.ExitStack() as stack:
-            metrics: Metrics | None = None
-            for record in lines if first else _silent(lines):
-                metrics = metrics or stack.enter_context(Metrics(out))
-                metrics.write(record)
+        with contextlib.closing(reports), Metrics(out) as metrics:
+            for report in reports:
+                if not first:
+                    continue
+                metrics.write(report)
                 if as_json:
-                    print(json.dumps(record), flush=True)
+                    print(json.dumps(report), flush=True)
                 else:
-                    print(_line(record), file=sys.stderr, flush=True)
+                    print(_line(report), file=sys.stderr, flush=True)
     except Unfit as error:
         hint = "--from, --config, --set and --data must fit; to start anew give another --out"
         raise CheckpointError(str(error), hint) from None
     if first and not as_json:
         print(out)
-
-
-def _silent(reports: Iterable[Any]) -> Iterator[Any]:
-    """What a process other than the first shows of its reports: nothing."""
-    for _ in reports:
-        pass
-    yield from ()
 
 
 def _changes(
@@ -309,14 +301,19 @@ def _reinforced(
         raise UsageError(f"--projects: {error}", "name other projects") from None
 
 
-def _line(record: dict[str, Any]) -> str:
+_SHOWN = {
+    "seconds": "{:.0f} s", "positions_per_second": "{} positions/s", "executions": "{} executions",
+    "saved": "",
+}  # fmt: skip
+
+
+def _line(report: dict[str, Any]) -> str:
     """A report for people: what is counted as it is, what is measured with four digits."""
     words = [
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in record.items()
-        if name != "saved"
-    ]
-    return " ".join([*words, *["saved"] * record["saved"]])
+        _SHOWN.get(name, f"{name} {{:.4g}}" if isinstance(value, float) else f"{name} {{}}").format(value)
+        for name, value in report.items()
+    ]  # fmt: skip
+    return " ".join([*filter(None, words), *["saved"] * report["saved"]])
 
 
 def _assignment(text: str) -> tuple[str, str]:

@@ -128,7 +128,8 @@ class Reader:
         self.provisional = False
         predictor = self.predictor
         best = found[0].prior
-        readable = [s for s in found if s.unit.end - s.unit.start <= LONGEST_UNIT]
+        too_long = {id(s) for s in found if s.unit.end - s.unit.start > LONGEST_UNIT}
+        readable = [s for s in found if id(s) not in too_long]
         share = dict(zip(map(id, found), shares(found, best), strict=True))
 
         def stream_of(suspect: locate.Suspect) -> ModelStream:
@@ -156,7 +157,7 @@ class Reader:
         long = [
             PriorStream(s, literals, share=share[id(s)])
             for s in found[:MOST_READ]
-            if s.unit.end - s.unit.start > LONGEST_UNIT
+            if id(s) in too_long
         ]
         met = {id(suspect) for suspect in [*readable[:MOST_READ], *(s.suspect for s in long)]}
         rest = [s for s in found if id(s) not in met]

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from trm.config import Config
-from trm.data.pipeline import MAX_BUGS, SLOTS
-from trm.encode import FEATURES, PIECES
+from trm.data.pipeline import Shard
 from trm.mesh import DATA, batch_sharding, make_mesh, shardings
 from trm.train import make_step, new_state
 
@@ -47,7 +47,7 @@ _SHAPE = re.compile(r"\b(pred|[subf]\d+|bf16)\[([\d,]*)\]")
 
 
 @dataclass(frozen=True)
-class Compiled:
+class StepReport:
     """A step on a topology. positions: of tokens a step, on all chips; the rest is of a chip and a step, in bytes and seconds.
 
     memory: at the most, of arguments, results and temporary buffers; limit: that of the chip. collectives: what it gets by each
@@ -83,10 +83,12 @@ def mesh_of(topology: str, tensor: int = 1) -> Mesh:
     kind, _, shape = topology.partition(":")
     if kind not in CHIPS or not re.fullmatch(r"\d+(x\d+)+", shape):
         raise ValueError(f"{topology}: not a topology like {', '.join(f'{k}:2x4' for k in CHIPS)}")
-    # libtpu asks the machine it runs on what it is; this answers for it
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
-    os.environ.setdefault("TPU_ACCELERATOR_TYPE", f"{CHIPS[kind].host}-8")
-    os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+    # libtpu asks the machine it runs on what it is, and jax may have put a complaint there
+    os.environ |= {
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_ACCELERATOR_TYPE": f"{CHIPS[kind].host}-8",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+    }
     try:
         found = topologies.get_topology_desc(topology, platform="tpu")
     except (RuntimeError, NotImplementedError) as error:  # of the many that the library raises
@@ -94,7 +96,7 @@ def mesh_of(topology: str, tensor: int = 1) -> Mesh:
     return make_mesh(tensor, found.devices)
 
 
-def compiled(topology: str, config: Config, length: int = 256) -> Compiled:
+def compiled(topology: str, config: Config, length: int = 256) -> StepReport:
     """The very step of trm.train, with `config.train.slots` positions in examples padded to `length`."""
     mesh = mesh_of(topology, config.train.tensor)
     step = make_step(config.model, config.train, 0, mesh)
@@ -115,13 +117,13 @@ def compiled(topology: str, config: Config, length: int = 256) -> Compiled:
         used.argument_size_in_bytes + used.output_size_in_bytes + used.temp_size_in_bytes
         - used.alias_size_in_bytes
     )  # fmt: skip
-    return Compiled(
+    return StepReport(
         topology, mesh.size, rows * length, memory, CHIPS[topology.partition(":")[0]].memory, _collectives(text),
         cost.get("flops", 0.0), cost.get("bytes accessed", 0.0),
     )  # fmt: skip
 
 
-def filling(less: Compiled, more: Compiled) -> int:
+def filling(less: StepReport, more: StepReport) -> int:
     """About how many positions a step would fill the chips: memory grows in proportion to what is above the parameters.
 
     From two compiled sizes; to compile a step of that size takes minutes.
@@ -140,27 +142,11 @@ def _placed(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
 
 
 def batch_of(mesh: Mesh, rows: int, length: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of trm.data.pipeline.Shard.collate."""
-    slots, ints = SLOTS[length], jnp.int32
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-        "pieces": ((rows, length, PIECES), ints),
-        "features": ((rows, length, FEATURES), jnp.uint8),
-        "mask": ((rows, length), jnp.bool_),
-        "code": ((rows,), ints),
-        "bug_weight": ((rows, MAX_BUGS), jnp.float32),
-        "slot_previous": ((rows, slots, PIECES), ints),
-    }
-    for name in ("kind", "role", "text", "line", "last_use", "last_def"):
-        shapes[name] = ((rows, length), ints)
-    for name in ("bug_start", "bug_length"):
-        shapes[name] = ((rows, MAX_BUGS), ints)
-    for name in ("edit", "index", "start", "length", "piece", "text"):
-        shapes[f"slot_{name}"] = ((rows, slots), ints)
-    sharding = batch_sharding(mesh)
-    return {
-        name: jax.ShapeDtypeStruct(shape, kind, sharding=sharding)
-        for name, (shape, kind) in shapes.items()
-    }
+    """The shapes of a batch, which are those of an empty one."""
+    names = "ints", "features", "bugs", "slots", "table"
+    nothing: dict[str, np.ndarray] = {name: np.zeros((0, 0)) for name in names}
+    empty, sharding = Shard(nothing).collate([-1] * rows, length), batch_sharding(mesh)
+    return {name: _placed(array, sharding) for name, array in empty.items()}
 
 
 def _collectives(text: str) -> dict[str, int]:

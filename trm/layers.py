@@ -8,7 +8,6 @@ with AVX512-BF16 or AMX that is the fast path, and it is the TPU's native one.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -244,17 +243,3 @@ def block(
     mixed = merge_heads(attend(q, k, split_heads(v, heads), bias, qk_norm))
     x = rms_norm(x + dense(mixed, params["out"], matmul))
     return rms_norm(x + swiglu(params, x, matmul))
-
-
-def product_speed(
-    matmul: str, width: int, out: int, rows: int = 512, seconds: float = 0.2
-) -> float:
-    """Operations a second of x (rows, width) times w (width, out) with its gradient, on the path `matmul` on this machine."""
-    x, w = jnp.ones((rows, width)), jnp.ones((width, out))
-    run = jax.jit(jax.grad(lambda x, w: dense(x, w, matmul).sum(), argnums=(0, 1)))
-    jax.block_until_ready(run(x, w))
-    began, times = time.perf_counter(), 0
-    while (spent := time.perf_counter() - began) < seconds:
-        jax.block_until_ready(run(x, w))
-        times += 1
-    return times * 6 * rows * width * out / spent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,31 +11,32 @@ JSONL, EVENTS = "metrics.jsonl", "tensorboard"
 
 
 class Metrics:
-    """Appends to `folder`/metrics.jsonl and `folder`/tensorboard; a resumed training goes on in the same."""
+    """Appends to `folder`/metrics.jsonl and `folder`/tensorboard from the first report on; what is there stays."""
 
     def __init__(self, folder: Path) -> None:
-        from tensorboardX import SummaryWriter
-
-        folder.mkdir(parents=True, exist_ok=True)
-        self._lines = (folder / JSONL).open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(folder / EVENTS))
+        self._folder = folder
+        self._files = contextlib.ExitStack()
+        self._open: tuple[Any, Any] | None = None
 
     def write(self, record: dict[str, Any]) -> None:
         """A report: its "step", and numbers by name; True and False are for the lines alone."""
-        self._lines.write(json.dumps(record) + "\n")
-        self._lines.flush()
+        lines, events = self._open = self._open or self._opened()
+        lines.write(json.dumps(record) + "\n")
+        lines.flush()
         for name, value in record.items():
             if name != "step" and not isinstance(value, bool):
-                self._events.add_scalar(name, value, record["step"])
-        self._events.flush()
+                events.add_scalar(name, value, record["step"])
+        events.flush()
 
-    def close(self) -> None:
-        """Close the files."""
-        self._lines.close()
-        self._events.close()
+    def _opened(self) -> tuple[Any, Any]:
+        from tensorboardX import SummaryWriter
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lines = self._files.enter_context((self._folder / JSONL).open("a", encoding="utf-8"))
+        return lines, self._files.enter_context(SummaryWriter(str(self._folder / EVENTS)))
 
     def __enter__(self) -> Metrics:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self._files.close()

@@ -153,9 +153,10 @@ def optimizer(
             consistent_rms=_RMS,
         )
     elif config.optimizer in ("atan2", "adam-mini"):
-        mini = scale_by_adam_mini(config.beta1, config.beta2, heads)
+        betas = config.beta1, config.beta2
+        mini = config.optimizer == "adam-mini"
         inner = optax.chain(
-            mini if config.optimizer == "adam-mini" else scale_by_atan2(config.beta1, config.beta2),
+            scale_by_adam_mini(*betas, heads) if mini else scale_by_atan2(*betas),
             optax.add_decayed_weights(config.weight_decay, _decayed),
             optax.scale_by_learning_rate(rate),
         )

@@ -45,8 +45,7 @@ def test_a_missing_guard_is_an_error_where_files_are_at_stake(
         "tools.guards.guards_status", lambda python: [Guard(name, False, "refused")]
     )
     monkeypatch.setattr(doctor, "_weights", lambda path: iter(()))
-    for needless in "_jax", "_products":
-        monkeypatch.setattr(doctor, needless, lambda path: iter(()))
+    monkeypatch.setattr(doctor, "_jax", lambda path: iter(()))
     out = io.StringIO()
     assert report(out, tmp_path) is good
     assert f"{'warn ' if good else 'ERROR'} {name}" in out.getvalue()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.diffs import make_diff
+from agent.diffs import changes, make_diff
 from agent.events import Finished
-from agent.faces.github import changes, report
+from agent.faces import github
 
 BEFORE = "a = 1\nb = 2\n\n\n\n\n\n\n\n\nc = 3\nd = 4\n-- e\n"
 AFTER = "a = 1\nb = 5\n\n\n\n\n\n\n\n\nc = 3\nnew = 0\nd = 4\n"
@@ -18,7 +18,11 @@ AFTER = "a = 1\nb = 5\n\n\n\n\n\n\n\n\nc = 3\nnew = 0\nd = 4\n"
 def diff(tmp_path: Path) -> str:
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     return make_diff(tmp_path, {"src/a.py": (BEFORE.encode(), AFTER.encode()),
-                                "b.py": (b"x = '100%'\n", b"x = '1'")})  # fmt: skip
+                                "b.py": (b"x = '100%'", b"x = '1'\n")})  # fmt: skip
+
+
+def report(finished: Finished, out: io.StringIO, summary: Path | None) -> None:
+    github.report(finished, changes(finished.diff), out, summary)
 
 
 def test_every_change_has_its_line_before_the_patch(diff: str) -> None:
