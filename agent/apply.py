@@ -1,30 +1,38 @@
 """The sole writer to the user's tree: apply a patch, take it back, commit it.
 
 Invariants: a file is written only when its bytes are those the patch was made for; several files change all or none; a
-write is a rename of a finished file beside the old one, so a kill leaves the old or the new bytes, never half; what was
-written is noted in the run's directory first, so `undo` can put back exactly these bytes, with or without git. Nothing here
-resets, checks out or stashes.
+write is an exchange of names with a finished file beside the old one, so a kill leaves the old or the new bytes, never half,
+and what another program saved at the same moment is taken out, seen, and put back. What is written is noted in the run's
+directory first, so `undo` can put back exactly these bytes, with or without git, and `settle` ends what a kill or a loss of
+power cut short. Nothing here resets, checks out or stashes.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from agent.atomic import exchange, locked, sync_folder
 from agent.diffs import Files, conflict, files_of_diff, make_diff
 from agent.errors import AgentError, PatchConflict, UsageError
 
 RECORD = "patch.json"
+SUFFIX = ".trm-agent"  # of the finished files beside the old ones
 # Set inside a git hook, they would send our git to another index or tree.
 _GIT_LOCAL = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY")
+
+
+_Entry = tuple[Path, bytes, bytes]  # a file, its bytes before, its bytes after
 
 
 class CommitFailed(AgentError):
@@ -42,7 +50,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the run's directory keeps of an applied patch. state: writing | applied | undone."""
+    """What the run's directory keeps of an applied patch.
+
+    state: writing (by `apply_patch` or `undo`, which may have been killed at it) | applied | undone.
+    """
 
     root: str
     state: str
@@ -64,22 +75,29 @@ def apply_patch(root: Path, files: Files, run_dir: Path) -> None:
         every file is as it was.
     """
     changes = tuple(Change(path, *files[path]) for path in sorted(files))
-    targets = [(_target(root, change.path), change.before, change.after) for change in changes]
-    for (target, before, _), change in zip(targets, changes, strict=True):
-        if _read(target, change.path) != before:
-            raise conflict(change.path)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    if (run_dir / RECORD).exists() and load_record(run_dir).state != "undone":
-        raise PatchConflict("this run's patch is applied already", "trm-agent undo takes it back")
-    record = Record(str(root.resolve()), "writing", changes)
-    _save_record(run_dir, record)
-    try:
-        _write_all(targets)
-    except BaseException:
-        if all(target.read_bytes() == before for target, before, _ in targets):
-            _save_record(run_dir, replace(record, state="undone"))
-        raise
-    _save_record(run_dir, replace(record, state="applied"))
+    entries = [(_target(root, change.path), change.before, change.after) for change in changes]
+    with locked(target.parent for target, _, _ in entries):
+        _sweep(entries)
+        for (target, before, _), change in zip(entries, changes, strict=True):
+            if _read(target, change.path) != before:
+                raise conflict(change.path)
+        record = Record(str(root.resolve()), "writing", changes)
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            if (run_dir / RECORD).exists() and load_record(run_dir).state != "undone":
+                raise PatchConflict(
+                    "this run's patch is applied already", "trm-agent undo takes it back"
+                )
+            _save_record(run_dir, record)
+        except OSError as error:
+            raise _refused(error) from None
+        try:
+            _write_all(entries)
+        except BaseException:
+            if not any(_holds(target, after) for target, _, after in entries):
+                _note(run_dir, replace(record, state="undone"))
+            raise
+        _note(run_dir, replace(record, state="applied"))
 
 
 def undo(run_dir: Path) -> tuple[str, ...]:
@@ -94,23 +112,55 @@ def undo(run_dir: Path) -> tuple[str, ...]:
     record = load_record(run_dir)
     if record.state == "undone":
         raise UsageError(f"run {run_dir.name} was undone already", "trm-agent show prints its diff")
+    entries = _entries(record)
+    with locked(target.parent for target, _, _ in entries):
+        _sweep(entries)
+        written = []
+        for entry, change in zip(entries, record.changes, strict=True):
+            current = _read(entry[0], change.path)
+            if current == change.after:
+                written.append((entry, change.path))
+            elif current != change.before:  # else: a kill between two files, or undone by hand
+                raise PatchConflict(
+                    f"{change.path} changed since the fix was applied: nothing was undone",
+                    "undo your later changes first, or reverse the diff of trm-agent show by hand",
+                )
+        return _put_back(run_dir, record, written)
+
+
+def settle(run_dir: Path) -> tuple[str, ...]:
+    """End what a kill or a loss of power cut short: a patch written in part is taken back; returns the paths put back.
+
+    A file that is neither as before nor as the patch has it was changed by somebody else since: then nothing is touched.
+    Raises PatchConflict where the tree refuses, UsageError for a damaged record.
+    """
+    if not (run_dir / RECORD).exists() or load_record(run_dir).state != "writing":
+        return ()
+    entries = _entries(load_record(run_dir))
+    with locked(target.parent for target, _, _ in entries):
+        record = load_record(run_dir)
+        if record.state != "writing":  # its writer was alive, and has ended since
+            return ()
+        _sweep(entries)
+        pairs = [(e, c.path) for e, c in zip(entries, record.changes, strict=True)]
+        written = [(entry, path) for entry, path in pairs if _holds(entry[0], entry[2])]
+        if len(written) == len(pairs):
+            _note(run_dir, replace(record, state="applied"))
+        elif all(pair in written or _holds(pair[0][0], pair[0][1]) for pair in pairs):
+            return _put_back(run_dir, record, written)
+        return ()
+
+
+def _entries(record: Record) -> list[_Entry]:
     root = Path(record.root)
-    targets, paths = [], []
-    for change in record.changes:
-        target = _target(root, change.path)
-        current = _read(target, change.path)
-        if current == change.before:  # a kill between two renames, or undone by hand
-            continue
-        if current != change.after:
-            raise PatchConflict(
-                f"{change.path} changed since the fix was applied: nothing was undone",
-                "undo your later changes first, or reverse the diff of trm-agent show by hand",
-            )
-        targets.append((target, change.after, change.before))
-        paths.append(change.path)
-    _write_all(targets)
-    _save_record(run_dir, replace(record, state="undone"))
-    return tuple(paths)
+    return [(_target(root, c.path), c.before, c.after) for c in record.changes]
+
+
+def _put_back(run_dir: Path, record: Record, written: list[tuple[_Entry, str]]) -> tuple[str, ...]:
+    _note(run_dir, replace(record, state="writing"))
+    _write_all([(target, after, before) for (target, before, after), _ in written])
+    _note(run_dir, replace(record, state="undone"))
+    return tuple(path for _, path in written)
 
 
 def _target(root: Path, path: str) -> Path:
@@ -132,67 +182,120 @@ def _read(target: Path, path: str) -> bytes:
         raise conflict(path, f"cannot be read ({error.strerror})") from None
 
 
-def _write_all(targets: list[tuple[Path, bytes, bytes]]) -> None:
-    """Replace (file, before, after), all or none."""
-    finished: list[tuple[Path, Path]] = []
-    renamed: list[tuple[Path, bytes, bytes]] = []
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether `path` is a regular file of just these bytes."""
     try:
-        for target, _, after in targets:
-            finished.append((_beside(target, after), target))
-        for (made, target), entry in zip(finished, targets, strict=True):
-            if target.read_bytes() != entry[1]:  # changed while the files were being prepared
-                raise conflict(target.name)
-            os.replace(made, target)
-            renamed.append(entry)
-            _sync_folder(target.parent)
+        return not path.is_symlink() and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def _refused(error: OSError) -> PatchConflict:
+    return PatchConflict(
+        f"{error.filename or 'the tree'}: {error.strerror}: nothing was written",
+        "check permissions and free space",
+    )
+
+
+def _write_all(entries: list[_Entry]) -> None:
+    """Replace (file, before, after), all or none. The caller holds the folders' locks."""
+    steps: list[tuple[Path, _Entry]] = []
+    try:
+        for entry in entries:
+            steps.append((_beside(entry[0], entry[2]), entry))
+        for made, (target, before, after) in steps:
+            _put(made, target, before, after)
+            sync_folder(target.parent)
     except BaseException as error:
-        for target, before, after in reversed(renamed):
-            if target.read_bytes() == after:
-                os.replace(_beside(target, before), target)
+        _roll_back(steps)
         if isinstance(error, OSError):
-            raise PatchConflict(
-                f"{error.filename or 'the tree'}: {error.strerror}: nothing was written",
-                "check permissions and free space",
-            ) from None
+            raise _refused(error) from None
         raise
     finally:
-        for made, _ in finished:
-            made.unlink(missing_ok=True)
+        for made, _ in steps:
+            with contextlib.suppress(OSError):
+                made.unlink(missing_ok=True)
+        _sweep(entries)  # what an interrupt kept from being counted
+
+
+def _put(made: Path, target: Path, before: bytes, after: bytes) -> None:
+    """Let `made`, which holds `after`, take the place of `target`, which holds `before`.
+
+    Raises PatchConflict where `target` is something else by now, and leaves that there.
+    """
+    if exchange(made, target):
+        if not _holds(made, before):
+            exchange(made, target)
+            if not _holds(made, after):  # saved once more in between: the newer one stays
+                exchange(made, target)
+            raise conflict(target.name)
+    elif _holds(
+        target, before
+    ):  # without an exchange what is saved from here to the next line is lost
+        os.replace(made, target)
+    else:
+        raise conflict(target.name)
+
+
+def _roll_back(steps: list[tuple[Path, _Entry]]) -> None:
+    try:
+        for made, (target, before, after) in reversed(steps):
+            if _holds(target, after):
+                # After an exchange it is the old file itself, which needs no room on the disk.
+                old = made if _holds(made, before) else _beside(target, before)
+                _put(old, target, after, before)
+                sync_folder(target.parent)
+    except OSError as error:
+        raise PatchConflict(
+            f"{error.filename or 'the tree'}: {error.strerror}: the patch was written in part",
+            "trm-agent undo takes it back",
+        ) from None
+
+
+def _mark(target: Path) -> str:
+    """How the names of finished files for `target` begin: short, whatever its own name is."""
+    return f".{hashlib.sha1(os.fsencode(target.name), usedforsecurity=False).hexdigest()[:10]}."
+
+
+def _sweep(entries: list[_Entry]) -> None:
+    """Remove what a writer that was killed left beside the files; nobody else writes while we hold the locks."""
+    for target, *ours in entries:
+        with contextlib.suppress(OSError):
+            for left in target.parent.glob(f"{_mark(target)}*{SUFFIX}"):
+                data = b"" if left.is_symlink() else left.read_bytes()
+                if not left.is_symlink() and any(whole.startswith(data) for whole in ours):
+                    left.unlink()
+                elif any(_holds(target, whole) for whole in ours):
+                    os.replace(left, target)  # another's, just taken out by an exchange
 
 
 def _beside(target: Path, data: bytes) -> Path:
-    """A finished, synced file next to `target`, with its mode."""
+    """A finished, synced file next to `target`, with its mode and attributes."""
     if not os.access(target, os.W_OK):
         raise PermissionError(13, "read-only file", str(target))
     status = target.stat()
-    handle, name = tempfile.mkstemp(
-        prefix=f".{target.name}.", suffix=".trm-agent", dir=target.parent
-    )
+    handle, name = tempfile.mkstemp(prefix=_mark(target), suffix=SUFFIX, dir=target.parent)
     made = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
-        shutil.copymode(target, made)
-        with contextlib.suppress(OSError):
-            os.chown(made, status.st_uid, status.st_gid)
-        if int(made.stat().st_mtime) <= int(status.st_mtime):
+            with contextlib.suppress(OSError):
+                os.chown(made, status.st_uid, status.st_gid)
+            shutil.copystat(target, made)
             # Python trusts a cached .pyc by size and whole second: the new file must be newer by one.
-            os.utime(made, (status.st_atime, int(status.st_mtime) + 1))
+            os.utime(made, (status.st_atime, max(time.time(), int(status.st_mtime) + 1)))
+            os.fsync(stream.fileno())
     except BaseException:
         made.unlink(missing_ok=True)
         raise
     return made
 
 
-def _sync_folder(folder: Path) -> None:
+def _note(run_dir: Path, record: Record) -> None:
+    """Save a record that says no more than the tree itself: where the disk refuses, `settle` sees it in the files."""
     with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _save_record(run_dir, record)
 
 
 def _save_record(run_dir: Path, record: Record) -> None:
@@ -201,11 +304,18 @@ def _save_record(run_dir: Path, record: Record) -> None:
         for key in ("before", "after"):
             change[key] = base64.b64encode(change[key]).decode("ascii")
     made = run_dir / (RECORD + ".new")
-    with made.open("w", encoding="utf-8") as stream:
-        json.dump(data, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(made, run_dir / RECORD)
+    try:
+        with made.open("w", encoding="utf-8") as stream:
+            json.dump(data, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(made, run_dir / RECORD)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            made.unlink(missing_ok=True)
+        raise
+    for folder in (run_dir, run_dir.parent):
+        sync_folder(folder)
 
 
 def load_record(run_dir: Path) -> Record:
@@ -276,4 +386,4 @@ def _git(root: Path, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 __all__ = ["CommitFailed", "apply_diff", "apply_patch", "check_committable", "commit", "load_record",
-           "make_diff", "undo"]  # fmt: skip
+           "make_diff", "settle", "undo"]  # fmt: skip

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.apply import RECORD, load_record
-from agent.errors import UsageError
+from agent.apply import RECORD, load_record, settle
+from agent.errors import AgentError, UsageError
 from agent.events import Event, dumps, loads
 
 EVENTS = "events.jsonl"
@@ -132,6 +132,18 @@ def find_run(name: str = "", base: Path | None = None, applied: bool = False) ->
         if near
         else "no run has been recorded; trm-agent fix makes one",
     )
+
+
+def settle_runs(root: Path, base: Path | None = None) -> Iterator[tuple[Run, tuple[str, ...]]]:
+    """End what killed runs left half written in the project `root`: each run that was, and the paths put back."""
+    for run in list_runs(base):
+        paths: tuple[str, ...] = ()
+        with contextlib.suppress(AgentError, OSError):  # what cannot be ended is for `undo` to tell
+            if (run.folder / RECORD).exists():
+                mine = load_record(run.folder).root == str(root.resolve())
+                paths = settle(run.folder) if mine else ()
+        if paths:
+            yield run, paths
 
 
 def _wrote(run: Run) -> bool:

@@ -16,7 +16,7 @@ from typing import Literal
 from agent.apply import apply_diff, check_committable, commit
 from agent.errors import AgentError
 from agent.events import Event, Finished, Note, PatchFound, Started
-from agent.runs import Recorder, Run, new_run
+from agent.runs import Recorder, Run, new_run, settle_runs
 
 Deed = Literal["", "apply", "commit"]
 Loop = Callable[[], Iterator[Event]]
@@ -94,6 +94,9 @@ class Session:
             while (event := self._next(events)) is not None:
                 if isinstance(event, Started):
                     self.root = Path(event.root)
+                    for run, paths in settle_runs(self.root):
+                        text = f"run {run.id} was killed while it wrote: {', '.join(paths)} put back as before it"
+                        self._notes.append(Note(text, "warning"))
                     event = dataclasses.replace(event, run=self.run.id)
                 if isinstance(event, PatchFound):
                     self.patch = event

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import agent.apply
 from agent.apply import (
     CommitFailed,
     apply_diff,
@@ -20,6 +21,7 @@ from agent.apply import (
     commit,
     load_record,
     make_diff,
+    settle,
     undo,
 )
 from agent.diffs import files_of_diff, paths_of_diff
@@ -226,15 +228,15 @@ def test_a_link_within_the_tree_stays_a_link(repo: Path, run: Path) -> None:
 def test_when_the_disk_refuses_the_second_file_the_first_is_put_back(
     repo: Path, run: Path, monkeypatch
 ) -> None:
-    before, real, calls = tree(repo), os.replace, []
+    before, real, calls = tree(repo), agent.apply.exchange, []
 
-    def failing(source, target):
+    def failing(made, target):
         calls.append(target)
         if str(target).endswith("calc.py"):
             raise OSError(28, "No space left on device", str(target))
-        real(source, target)
+        return real(made, target)
 
-    monkeypatch.setattr(os, "replace", failing)
+    monkeypatch.setattr(agent.apply, "exchange", failing)
     with pytest.raises(PatchConflict, match="No space left"):
         apply_patch(repo, {"other.py": (b"x = 1\n", b"x = 2\n"), "src/calc.py": (OLD, NEW)}, run)
     assert any(str(call).endswith("other.py") for call in calls)  # it had been written
@@ -246,6 +248,7 @@ def test_when_the_disk_refuses_the_second_file_the_first_is_put_back(
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
+import agent.apply
 from agent.apply import apply_patch
 left = int(sys.argv[1])
 def count(real):
@@ -256,7 +259,7 @@ def count(real):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*args)
     return call
-os.fsync, os.replace = count(os.fsync), count(os.replace)
+os.fsync, agent.apply.exchange = count(os.fsync), count(agent.apply.exchange)
 root, run = Path(sys.argv[2]), Path(sys.argv[3])
 old, new = (root / "other.py").read_bytes(), b"x = 2\\n"
 calc = (root / "src/calc.py").read_bytes()
@@ -280,13 +283,19 @@ def test_a_kill_at_any_moment_leaves_whole_files_and_a_way_back(repo: Path, tmp_
         )
         if now != before:
             undo(run)
-        assert {n: d for n, d in tree(repo).items() if not n.endswith(".trm-agent")} == before
+        if run.exists():
+            settle(run)
+        apply_patch(
+            repo,
+            {"other.py": (b"x = 1\n", b"x = 2\n"), "src/calc.py": (OLD, NEW)},
+            tmp_path / f"next-{left}",
+        )
+        undo(tmp_path / f"next-{left}")
+        assert tree(repo) == before  # not even an unfinished file of the killed one is left
         if done.returncode == 0:
             assert left > 4
             break
         assert done.returncode == -signal.SIGKILL
-        for rest in repo.rglob("*.trm-agent"):
-            rest.unlink()
     else:
         pytest.fail("apply_patch never finished")
     assert partly  # the state between the two renames was among those tried
