@@ -47,7 +47,7 @@ class Link:
         try:
             with self.log.open("wb") as log:
                 self.process = subprocess.Popen(
-                    [python, "-B", str(WORKER), *map(str, theirs)],
+                    [python, "-B", str(WORKER), *map(str, theirs), str(self.scratch)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

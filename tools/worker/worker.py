@@ -1,6 +1,6 @@
 """The test worker: started by tools.link under the user's interpreter, told by pipes.
 
-    python -B worker.py A_IN A_OUT B_IN B_OUT      (file descriptors)
+    python -B worker.py A_IN A_OUT B_IN B_OUT FOLDER      (file descriptors; what the host removes at the end)
 
 Two servers with one protocol (serve.py). The zygote (A, fresh.py) has imported pytest and nothing
 of the project; it forks a child per candidate that imports everything anew, with the candidate's
@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import resource
+import shutil
 import sys
 import types
 
@@ -59,6 +60,32 @@ def inside_new_pid_namespace(settings, namespaces):
     namespaces.die_with_parent()
 
 
+def stay_behind(folder, fds):
+    """Goes on in a child. What stays removes `folder` at the end if the host was killed and so cannot."""
+    host = os.getppid()
+    child = os.fork()
+    if not child:
+        return
+    for fd in fds:
+        os.close(fd)
+    status = os.waitpid(child, 0)[1]
+    if is_gone(host):
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(os.WEXITSTATUS(status) if os.WIFEXITED(status) else 72)
+
+
+def is_gone(parent):
+    """Whether the process that started this one has ended or is about to: it closes its pipes before it is gone."""
+    if os.getppid() != parent:
+        return True
+    try:
+        with open("/proc/%d/stat" % parent, "rb") as handle:
+            fields = handle.read().rpartition(b")")[2].split()
+    except OSError:
+        return False
+    return fields[0] in (b"Z", b"X") or bool(int(fields[6]) & 4)  # PF_EXITING
+
+
 def become_pytest(settings):
     """Makes this process look like ``python -m pytest ARGS`` in the project."""
     os.chdir(settings["cwd"])
@@ -90,7 +117,9 @@ def main():
     fds = [int(text) for text in sys.argv[1:5]]
     for fd in fds:
         os.set_inheritable(fd, False)
+    stay_behind(sys.argv[5], fds)
     namespaces, confine = sibling("namespaces"), sibling("confine")
+    namespaces.die_with_parent()
     sibling("places")
     serve = sibling("serve")
     frames, first = serve.Frames(fds[0]), []
