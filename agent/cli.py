@@ -7,6 +7,7 @@ stderr; without a terminal nothing is asked and nothing moves.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent import __version__, eval_cli, model_cli, runs_cli
-from agent.errors import AgentError, UsageError
+from agent.errors import AgentError, InternalError, UsageError
 from agent.runs_cli import EXIT_CODES, can_draw, check_theme, say
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from agent.session import Deed, Session
     from agent.settings import Settings
 
+_log = logging.getLogger("agent.cli")  # tracebacks, for --debug
 # After the app is left its run, in a thread, gets this long to stop its test processes.
 LEAVE_SECONDS = 5.0
 
@@ -306,6 +308,9 @@ def run(arguments: list[str]) -> int:
     arguments, pytest_args = arguments[:cut], tuple(arguments[cut + 1 :])
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    if debug:
+        logging.basicConfig()
+        logging.getLogger("agent").setLevel(logging.DEBUG)
     if arguments[:1] == ["--version"]:
         print(f"trm-agent {__version__}")
         return 0
@@ -320,10 +325,8 @@ def run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        if debug:
-            raise
-        _report(error)
-        return error.exit_code if isinstance(error, AgentError) else 1
+        _log.debug("the command ended in an error", exc_info=True)
+        return _report(error, arguments)
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -343,21 +346,24 @@ def _run(arguments: list[str], pytest_args: tuple[str, ...]) -> int:
         context = getattr(error, "ctx", None)
         where = context.command_path if context else "trm-agent"
         message = words().strip()
-        if message:
-            _report(UsageError(message[:1].lower() + message[1:], f"{where} --help"))
-        return 2
+        if not message:
+            return 2
+        raise UsageError(message[:1].lower() + message[1:], f"{where} --help") from error
     return done if isinstance(done, int) else 0
 
 
-def _report(error: Exception) -> None:
-    if isinstance(error, AgentError):
-        message, hint = str(error), error.hint
-    else:
-        message = f"internal error: {type(error).__name__}: {error}"
-        hint = "--debug prints the traceback; your files were not changed by this"
-    say(f"error: {message}")
-    if hint:
-        say(f"hint: {hint}")
+def _report(error: Exception, arguments: list[str]) -> int:
+    """Tell of an error that no run told of, also in the language that was asked for; the exit code."""
+    told = error if isinstance(error, AgentError) else InternalError(error)
+    say(f"error: {told}")
+    if told.hint:
+        say(f"hint: {told.hint}")
+    if "--json" in arguments and arguments[0] in ("fix", "bisect"):
+        from agent.events import Finished
+        from agent.faces import jsonl
+
+        jsonl.show([Finished("error", told.exit_code, str(told), told.hint)], sys.stdout)
+    return told.exit_code
 
 
 def _interrupt(*_: object) -> None:

@@ -34,3 +34,13 @@ class PatchConflict(AgentError):
     """A file changed under us: nothing was written."""
 
     exit_code = 1
+
+
+class InternalError(AgentError):
+    """A bug of ours, told like any other error."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(
+            f"internal error: {type(cause).__name__}: {cause}",
+            "--debug prints the traceback; your files were not changed by this",
+        )

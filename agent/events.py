@@ -3,6 +3,9 @@
 `agent.loop.fix` is a generator of these and ends in exactly one terminal event (`Finished`). TUI, console and JSON lines are
 three readers of the same stream; a recorded run is the same events as JSON lines, so it can be replayed. Faces may drop or
 coalesce events of which `progress` is true, and no others.
+
+docs/events.schema.json is made from this module (docs/make_schema.py). Within one SCHEMA events and fields may be added, with
+defaults; what is renamed, removed or means something else makes a new one.
 """
 
 from __future__ import annotations
@@ -11,9 +14,13 @@ import dataclasses
 import json
 import typing
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 SCHEMA = 1
+
+Level = Literal["info", "warning"]
+Kind = Literal["halt", "side", "accept", "choose", "combine", "stop"]
+Status = Literal["fixed", "partly_fixed", "not_fixed", "green", "found", "interrupted", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +53,10 @@ class Started(Event):
 
 @dataclass(frozen=True, slots=True)
 class Note(Event):
-    """Something a person should know (xdist switched off, no network guard, ...). level: info | warning."""
+    """Something a person should know (xdist switched off, no network guard, ...)."""
 
     text: str
-    level: str = "info"
+    level: Level = "info"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +128,9 @@ class RecursionStep(Event):
 
 @dataclass(frozen=True, slots=True)
 class Decision(Event):
-    """A visible 0/1 decision. kind: halt | side | accept | choose | combine | stop; margin in [0, 1]."""
+    """A visible 0/1 decision; margin in [0, 1]."""
 
-    kind: str
+    kind: Kind
     bit: int
     margin: float
     reason: str
@@ -188,11 +195,11 @@ class PatchFound(Event):
 class Finished(Event):
     """The one terminal event.
 
-    status: fixed | green | partly_fixed | not_fixed | interrupted | error. `exit_code` is the documented one; `suspects` are
-    the likeliest lines ("path:line: text") of what was not found; `message` and `hint` explain.
+    `exit_code` is the documented one; `suspects` are the likeliest lines ("path:line: text") of what was not found; `message`
+    and `hint` explain. "found" is the success of `bisect`.
     """
 
-    status: str
+    status: Status
     exit_code: int
     message: str
     hint: str = ""

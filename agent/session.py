@@ -7,6 +7,7 @@ asked for happens just before the terminal event, so that this event tells the t
 from __future__ import annotations
 
 import dataclasses
+import logging
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -14,12 +15,13 @@ from pathlib import Path
 from typing import Literal
 
 from agent.apply import apply_diff, check_committable, commit
-from agent.errors import AgentError
+from agent.errors import AgentError, InternalError
 from agent.events import Event, Finished, Note, PatchFound, Started
 from agent.runs import Recorder, Run, new_run, settle_runs
 
 Deed = Literal["", "apply", "commit"]
 Loop = Callable[[], Iterator[Event]]
+_log = logging.getLogger(__name__)  # tracebacks, for --debug
 
 
 class Session:
@@ -129,8 +131,9 @@ class Session:
         except KeyboardInterrupt:
             yield self._interrupted()
             return
-        except AgentError as error:
-            yield _failed(error)
+        except Exception as error:
+            _log.debug("the run ended in an error", exc_info=True)
+            yield _failed(error if isinstance(error, AgentError) else InternalError(error))
             return
         finally:
             events.close()

@@ -184,6 +184,27 @@ def test_json_lines_alone_are_on_stdout(project: Project) -> None:
     assert json.loads(done.stdout.splitlines()[-1])["message"] == "no tests found"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "mode", "code", "words"),
+    [
+        (("fix", "--json"), "broken", 1, "RuntimeError: a bug of ours"),
+        (("fix", "--json", "--aply"), "fixed", 2, "--aply"),
+        (("fix", "--json", "--apply", "--commit"), "fixed", 2, "exclude each other"),
+        (("bisect", "--json", "nowhere"), "fixed", 2, "no such file"),
+    ],
+)
+def test_json_lines_end_in_one_terminal_event_whatever_goes_wrong(
+    project: Project, arguments: tuple[str, ...], mode: str, code: int, words: str
+) -> None:
+    done = project(*arguments, mode=mode, code=code)
+    events = [loads(line) for line in done.stdout.splitlines()]
+    last = events.pop()
+    assert isinstance(last, Finished)
+    assert (last.status, last.exit_code) == ("error", code)
+    assert words in last.message
+    assert not any(isinstance(event, Finished) for event in events)
+
+
 def test_commit_makes_one_commit(project: Project) -> None:
     def git(*args: str) -> str:
         return subprocess.run(

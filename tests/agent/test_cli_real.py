@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import venv
 from collections import Counter
 from pathlib import Path
 
+import fastjsonschema
 import pytest
 
 from trm.checkpoint import load_weights, save_weights
@@ -115,6 +117,21 @@ def test_the_shipped_example_is_repaired_applied_and_undone(run: Run) -> None:
     assert "nothing to fix" in err
     run("undo", code=0)
     assert content(run.folder) == before
+
+
+def test_the_json_lines_of_a_real_run_follow_the_schema(run: Run) -> None:
+    run.write(calc__py=CALC, test_calc__py=TEST)
+    out, err = run("fix", "--json", code=0)
+    lines = [json.loads(line) for line in out.splitlines()]
+    schema = json.loads((ROOT / "docs" / "events.schema.json").read_text("utf-8"))
+    validate = fastjsonschema.compile(schema)
+    for line in lines:
+        validate(line)
+    names = [line["event"] for line in lines]
+    assert (names[0], names[-1], names.count("Finished")) == ("Started", "Finished", 1)
+    assert {"Suspect", "RecursionStep", "Decision", "CandidateTried", "PatchFound"} <= set(names)
+    assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
+    assert err == ""
 
 
 def test_a_dirty_file_keeps_the_users_changes_beside_the_fix(run: Run) -> None:

@@ -1,12 +1,18 @@
-"""The generated page of commands is what the program says."""
+"""The generated pages are what the program says."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import fastjsonschema
 import pytest
 
+from agent.events import dumps, loads
+
 ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "docs" / "events.schema.json"
+RECORDED = [ROOT / "docs/assets/run.jsonl", *sorted((ROOT / "tests/fixtures/events").glob("*.jsonl"))]  # fmt: skip
 
 
 @pytest.mark.parametrize("stale", [False, True])
@@ -27,3 +33,37 @@ def test_the_page_of_commands_is_up_to_date_and_a_stale_one_is_noticed(
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == int(stale), done.stdout + done.stderr
     assert ("+| `--patch FILE`" in done.stdout) is stale
+
+
+@pytest.fixture(scope="module")
+def validate():
+    return fastjsonschema.compile(json.loads(SCHEMA.read_text("utf-8")))
+
+
+def test_the_schema_of_the_events_is_up_to_date() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "make_schema.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
+def test_recorded_lines_follow_the_schema(path: Path, validate) -> None:
+    """As `show --json` prints them: what older versions did not record has its default."""
+    lines = [json.loads(dumps(loads(line))) for line in path.read_text("utf-8").splitlines()]
+    for line in lines:
+        validate(line)
+    assert [line["event"] for line in lines].count("Finished") == 1
+    assert lines[-1]["event"] == "Finished"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"event": "Nothing"}, {"exit_code": "0"}, {"status": "good"}, {"suspects": [1]}, {"tried": None}],
+    ids=str,
+)  # fmt: skip
+def test_the_schema_refuses_what_is_no_event(change: dict, validate) -> None:
+    line = json.loads(RECORDED[0].read_text("utf-8").splitlines()[-1])
+    with pytest.raises(fastjsonschema.JsonSchemaValueException):
+        validate(line | change)
+    with pytest.raises(fastjsonschema.JsonSchemaValueException):
+        validate({key: value for key, value in line.items() if key != "status"})

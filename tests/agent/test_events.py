@@ -17,6 +17,8 @@ VALUES = {int: st.integers(), float: st.floats(allow_nan=False, allow_infinity=F
 
 def strategy(hint):
     """Values of a field's type."""
+    if typing.get_origin(hint) is typing.Literal:
+        return st.sampled_from(typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
         inside = typing.get_args(hint)
         if inside[-1] is Ellipsis:
