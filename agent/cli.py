@@ -20,6 +20,20 @@ import typer
 from agent import __version__, eval_cli, model_cli, runs_cli
 from agent.errors import AgentError, InternalError, UsageError
 from agent.runs_cli import EXIT_CODES, can_draw, check_theme, say
+from agent.settings_cli import (
+    CandidatesOption,
+    CheckpointOption,
+    JobsOption,
+    MouseOption,
+    PathArgument,
+    PatienceOption,
+    PythonOption,
+    RankOption,
+    SecondsOption,
+    SeedOption,
+    ThemeOption,
+    config,
+)
 
 if TYPE_CHECKING:
     from agent.events import Finished
@@ -38,15 +52,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-PathArgument = Annotated[
-    Path,
-    typer.Argument(metavar="PATH", help="Project folder or Python file.", show_default=False),
-]
-PythonOption = Annotated[
-    str | None,
-    typer.Option("--python", metavar="P", help="Interpreter or environment of the tests."),
-]
 
 
 @app.callback()
@@ -68,8 +73,20 @@ def fix(
     commit: Annotated[
         bool, typer.Option("--commit", help="Apply and commit just the patch.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Write and ask nothing; code 1 if a test was red, fixed or not."
+        ),
+    ] = False,
     patch: Annotated[
         Path | None, typer.Option("--patch", metavar="FILE", help="Also write the diff to FILE.")
+    ] = None,
+    sarif: Annotated[
+        Path | None,
+        typer.Option(
+            "--sarif", metavar="FILE", help="Also write a SARIF log, the patch as its fix."
+        ),
     ] = None,
     no_tui: Annotated[
         bool, typer.Option("--no-tui", help="Plain lines, also in a terminal.")
@@ -79,73 +96,75 @@ def fix(
         bool, typer.Option("--verbose", "-v", help="Each candidate and step.")
     ] = False,
     python: PythonOption = None,
-    max_seconds: Annotated[
-        float | None, typer.Option(metavar="S", help="Wall time of the run. [600]")
-    ] = None,
-    max_candidates: Annotated[
-        int | None, typer.Option(metavar="N", help="Candidates to validate. [no limit]")
-    ] = None,
-    patience: Annotated[
-        float | None,
-        typer.Option(metavar="S", help="Seconds to look on after a first patch, for a better. [2]"),
-    ] = None,
-    rank: Annotated[
-        str | None, typer.Option(metavar="R", help="Who orders: trm, untrained, ochiai, random.")
-    ] = None,
-    checkpoint: Annotated[
-        str | None, typer.Option(metavar="P", help="Weights other than the shipped ones.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Seed of all randomness. [0]")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(metavar="N", help="Test processes; 0: automatic.")
-    ] = None,
-    theme: Annotated[str, typer.Option(help="Of the TUI: dark, light, ansi.")] = "dark",
-    mouse: Annotated[
-        bool, typer.Option("--mouse/--no-mouse", help="The TUI takes the mouse.")
-    ] = True,
+    max_seconds: SecondsOption = None,
+    max_candidates: CandidatesOption = None,
+    patience: PatienceOption = None,
+    rank: RankOption = None,
+    checkpoint: CheckpointOption = None,
+    seed: SeedOption = None,
+    jobs: JobsOption = None,
+    theme: ThemeOption = "dark",
+    mouse: MouseOption = True,
 ) -> None:
     """Find a verified fix for the failing tests of PATH. Nothing is written before you accept."""
     if apply and commit:
         raise UsageError("--apply and --commit exclude each other", "--commit also applies")
+    if check and (apply or commit):
+        raise UsageError("--check writes nothing", "leave out --apply and --commit")
     if json and verbose:
         raise UsageError("--json and --verbose exclude each other", "--json has every event")
     flags = {"python": python, "max_seconds": max_seconds, "max_candidates": max_candidates,
              "patience": patience, "rank": rank, "checkpoint": checkpoint, "seed": seed, "jobs": jobs,
              "pytest_args": context.obj or None}  # fmt: skip
     settings = _settings(path, flags)
-    if patch is not None and not patch.absolute().parent.is_dir():
-        raise UsageError(f"--patch {patch}: no such folder", "make it first")
-    deed: Deed = "commit" if commit else "apply" if apply else ""
+    for name, file in (("--patch", patch), ("--sarif", sarif)):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise UsageError(f"{name} {file}: no such folder", "make it first")
+    deed: Deed = "commit" if commit else "apply" if apply else "check" if check else ""
     session = _session(path, settings, deed)
-    interactive = sys.stdin.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
+    interactive = sys.stdin.isatty() and sys.stderr.isatty() and not (deed or os.environ.get("CI"))
     if json:
         finished = _in_json(session)
-    elif interactive and sys.stdout.isatty() and not no_tui and not deed and can_draw():
+    elif interactive and sys.stdout.isatty() and not no_tui and can_draw():
         finished = _in_tui(session, path, theme, mouse)
     else:
-        finished = _in_console(session, verbose, ask=interactive and not deed)
+        finished = _in_console(session, verbose, ask=interactive)
     if finished is None:
         raise typer.Exit(130)
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        _for_github(finished)
-    if patch is not None and finished.status == "fixed":
-        patch.write_bytes(finished.diff.encode("utf-8", "surrogateescape"))
+    _leave(finished, patch, sarif)
     raise typer.Exit(finished.exit_code)
 
 
-def _for_github(finished: Finished) -> None:
+def _leave(finished: Finished, patch: Path | None, sarif: Path | None) -> None:
+    """Write what was asked for beside the run's own output. A file that cannot be written is code 1, the rest is written."""
     from agent.diffs import changes
-    from agent.faces import github
 
-    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    refused = False
     try:
-        github.report(
-            finished, changes(finished.diff), sys.stderr, Path(summary) if summary else None
-        )
+        if patch is not None and finished.status == "fixed":
+            patch.write_bytes(finished.diff.encode("utf-8", "surrogateescape"))
+        if sarif is not None:
+            from json import dumps
+
+            from agent.faces.sarif import log
+
+            text = dumps(log(finished, changes(finished.diff), __version__), indent=2)
+            sarif.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        say(f"no summary was written: {error}")
+        say(f"error: {error.filename}: {error.strerror}")
+        refused = True
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        from agent.faces import github
+
+        summary = os.environ.get("GITHUB_STEP_SUMMARY")
+        try:
+            github.report(
+                finished, changes(finished.diff), sys.stderr, Path(summary) if summary else None
+            )
+        except OSError as error:
+            say(f"no summary was written: {error}")
+    if refused:
+        raise typer.Exit(1)
 
 
 def _settings(path: Path, flags: dict[str, Any]) -> Settings:
@@ -263,7 +282,7 @@ def bisect(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")] = False,
     python: PythonOption = None,
-    max_seconds: Annotated[float | None, typer.Option(metavar="S", help="Wall time. [600]")] = None,
+    max_seconds: SecondsOption = None,
 ) -> None:
     """Which commit, hunk and span turned the suite of PATH red. Nothing is checked out."""
     flags = {"python": python, "max_seconds": max_seconds, "pytest_args": context.obj or None}
@@ -283,6 +302,7 @@ def bisect(
 runs_cli.add_commands(app)
 eval_cli.add_commands(app)
 model_cli.add_commands(app)
+app.command()(config)
 
 
 @app.command()

@@ -69,30 +69,40 @@ def paths_of_diff(diff: str) -> tuple[str, ...]:
     return tuple(name for name, _, _ in _sections(diff))
 
 
-def changes(diff: str) -> Iterator[tuple[str, int, str]]:
-    """(path, line before the change, "old -> new") of every change of a diff. Raises PatchConflict for one not made here."""
+def changes(diff: str) -> Iterator[tuple[str, int, str, str]]:
+    """(path, line before the change, old text, new text) of every change of a diff, line ends included.
+
+    Raises PatchConflict for a diff not made here.
+    """
 
     def kind(text: str) -> str:
         return "changed" if text[0] in "-+" else text[0]
 
     for path, _, body in _sections(diff):
         line = 0
-        marked = [text for text in body if not text.startswith("\\")]
-        for mark, run in itertools.groupby(marked, key=kind):
+        for mark, run in itertools.groupby(_ended(body), key=kind):
             texts = list(run)
             if mark == "@":
-                line = int(texts[-1].split()[1][1:].partition(",")[0])
+                start, _, length = texts[-1].split()[1][1:].partition(",")
+                line = int(start) + (length == "0")  # of nothing, the line before is named
             elif mark == "changed":
-                old = [text[1:].strip() for text in texts if text[0] == "-"]
-                new = [text[1:].strip() for text in texts if text[0] == "+"]
-                yield path, line, _told("\n".join(old), "\n".join(new))
+                old = [text[1:] for text in texts if text[0] == "-"]
+                new = [text[1:] for text in texts if text[0] == "+"]
+                yield path, line, "".join(old), "".join(new)
                 line += len(old)
             else:
                 line += len(texts)
 
 
-def _told(old: str, new: str) -> str:
-    return f"{old} -> {new}" if old and new else f"remove {old}" if old else f"add {new}"
+def _ended(body: list[str]) -> list[str]:
+    """Hunk lines with their line ends, where they have one."""
+    lines: list[str] = []
+    for text in body:
+        if text.startswith("\\"):
+            lines[-1] = lines[-1].removesuffix("\n")
+        else:
+            lines.append(text + "\n")
+    return lines
 
 
 def blob_hash(data: bytes) -> str:

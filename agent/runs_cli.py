@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent.errors import UsageError
+from agent.settings_cli import THEMES, MouseOption, ThemeOption
 
 if TYPE_CHECKING:
     from agent.runs import Run
@@ -16,8 +17,20 @@ if TYPE_CHECKING:
 EXIT_CODES = """Exit codes: 0 green (a verified fix was found, or nothing was red); 1 not fixed; 2 wrong usage;
 3 the tests cannot run; 130 interrupted. Results go to stdout, everything else to stderr."""
 
+
+def _ids(incomplete: str) -> list[str]:
+    from agent.runs import list_runs
+
+    return [run.id for run in list_runs() if run.id.startswith(incomplete)]
+
+
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning; default: the latest.")
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="Id of a run, or its beginning; default: the latest.",
+        autocompletion=_ids,
+    ),
 ]
 
 
@@ -81,10 +94,8 @@ def _one_line(run: Run) -> str:
 def replay(
     run: RunArgument = "",
     speed: Annotated[float, typer.Option(metavar="X", help="Times real time.")] = 1.0,
-    theme: Annotated[str, typer.Option(help="Of the TUI: dark, light, ansi.")] = "dark",
-    mouse: Annotated[
-        bool, typer.Option("--mouse/--no-mouse", help="The TUI takes the mouse.")
-    ] = True,
+    theme: ThemeOption = "dark",
+    mouse: MouseOption = True,
 ) -> None:
     """Watch RUN again in the terminal app. No test is run and nothing is written."""
     from agent.runs import find_run
@@ -103,8 +114,8 @@ def replay(
 
 def check_theme(theme: str) -> str:
     """The theme. Raises UsageError for an unknown one."""
-    if theme not in ("dark", "light", "ansi"):
-        raise UsageError(f"unknown theme {theme}", "choose dark, light or ansi")
+    if theme not in THEMES:
+        raise UsageError(f"unknown theme {theme}", f"choose one of {', '.join(THEMES)}")
     return theme
 
 

@@ -19,13 +19,14 @@ from agent.errors import AgentError, InternalError
 from agent.events import Event, Finished, Note, PatchFound, Started
 from agent.runs import Recorder, Run, new_run, settle_runs
 
-Deed = Literal["", "apply", "commit"]
+Deed = Literal["", "apply", "commit", "check"]
 Loop = Callable[[], Iterator[Event]]
 _log = logging.getLogger(__name__)  # tracebacks, for --debug
 
 
 class Session:
-    """Runs `loop()` once. `deed` is what to do with a verified patch without asking.
+    """Runs `loop()` once. `deed` is what to do with a verified patch without asking; "check": nothing, and a
+    suite that needed it is code 1.
 
     root, patch and finished are known as soon as their event has passed.
     """
@@ -139,7 +140,9 @@ class Session:
             events.close()
         if last is None:
             last = self._stopped()
-        if last.status == "fixed" and self._deed and self.patch and not self._stop.is_set():
+        if last.status == "fixed" and self._deed == "check":
+            last = dataclasses.replace(last, exit_code=1)
+        elif last.status == "fixed" and self._deed and self.patch and not self._stop.is_set():
             try:
                 text = self.commit(self.patch) if self._deed == "commit" else self.apply(self.patch)
             except AgentError as error:

@@ -83,7 +83,8 @@ def load_settings(
             take(name, _from_text(name, text, variable), variable)
     for name, value in (flags or {}).items():
         if value is not None:
-            take(name, value, "--" + name.replace("_", "-"))
+            flag = "after --" if name == "pytest_args" else "--" + name.replace("_", "-")
+            take(name, value, flag)
     return Settings(**values, origins=origins)
 
 

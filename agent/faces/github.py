@@ -12,15 +12,18 @@ from typing import TextIO
 
 from agent.events import Finished
 
-Change = tuple[str, int, str]  # path, line before it, what becomes of it; see agent.diffs.changes
+Change = tuple[
+    str, int, str, str
+]  # path, line before it, old and new text; see agent.diffs.changes
 
 
 def report(
     finished: Finished, changes: Iterable[Change], out: TextIO, summary: Path | None
 ) -> None:
     """Write the annotations to `out`, which the runner reads, and append to the file of the summary."""
-    for path, line, text in changes:
-        told = f"::warning file={_property(path)},line={line},title=trm-agent::{_message(text)}"
+    for path, line, old, new in changes:
+        text = _message(_told(old, new))
+        told = f"::warning file={_property(path)},line={line},title=trm-agent::{text}"
         out.write(told.encode("utf-8", "replace").decode() + "\n")
     if not finished.diff:
         level = "notice" if finished.exit_code == 0 else "error"
@@ -39,6 +42,12 @@ def _summary(finished: Finished) -> str:
     elif finished.suspects:
         lines += ["Likeliest places:", "", *(f"- `{suspect}`" for suspect in finished.suspects), ""]
     return "\n".join(lines) + "\n"
+
+
+def _told(old: str, new: str) -> str:
+    """What becomes of it, without layout."""
+    old, new = ("\n".join(line.strip() for line in text.splitlines()) for text in (old, new))
+    return f"{old} -> {new}" if old and new else f"remove {old}" if old else f"add {new}"
 
 
 def _message(text: str) -> str:

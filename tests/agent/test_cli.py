@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -160,6 +161,94 @@ def test_the_patch_file_is_taken_by_git(project: Project, tmp_path: Path) -> Non
     red = tmp_path / "red.patch"
     project("fix", "--patch", str(red), mode="red", code=1)
     assert not red.exists()
+
+
+def test_the_sarif_log_holds_the_patch_and_a_bad_place_is_told(
+    project: Project, tmp_path: Path
+) -> None:
+    target = tmp_path / "fix.sarif"
+    done = project("fix", "--json", "--sarif", str(target))
+    [result] = json.loads(target.read_text())["runs"][0]["results"]
+    [change] = result["fixes"][0]["artifactChanges"]
+    assert change["artifactLocation"]["uri"] == "calc.py"
+    assert change["replacements"][0]["insertedContent"]["text"] == "    return 2\n"
+    assert isinstance(loads(done.stdout.splitlines()[-1]), Finished)
+    done = project("fix", "--sarif", str(tmp_path), code=1)  # a folder
+    assert f"error: {tmp_path}: Is a directory" in done.stderr
+    assert done.stdout.startswith("diff --git")
+
+
+def test_check_writes_nothing_and_fails_where_a_test_was_red(project: Project) -> None:
+    done = project("fix", "--check", code=1)
+    assert done.stdout.startswith("diff --git")
+    assert project.calc.read_text() == OLD
+    project("fix", "--check", mode="green")
+    done = project("fix", "--check", "--json", code=1)
+    last = loads(done.stdout.splitlines()[-1])
+    assert isinstance(last, Finished)
+    assert (last.status, last.exit_code) == ("fixed", 1)
+
+
+def test_config_prints_toml_and_where_each_value_is_from(project: Project) -> None:
+    (project.root / "pyproject.toml").write_text("[tool.trm-agent]\nseed = 5\nmax-seconds = 9\n")
+    user = Path(project.environ["XDG_CONFIG_HOME"]) / "trm-agent" / "config.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text("patience = 1\nseed = 6\n")
+    done = project("config", "--show-origin", "--rank", "ochiai", "--", "-k", "a b", TRM_AGENT_JOBS="2")  # fmt: skip
+    rows = dict(line.rsplit("  # ", 1) for line in done.stdout.splitlines())
+    assert {line.strip(): origin for line, origin in rows.items()} == {
+        'python = ""': "default",
+        'pytest_args = ["-k", "a b"]': "after --",
+        "max_seconds = 9.0": f"[tool.trm-agent] of {project.root}/pyproject.toml",
+        "# max_candidates: no limit": "default",
+        'rank = "ochiai"': "--rank",
+        'checkpoint = ""': "default",
+        "seed = 5": f"[tool.trm-agent] of {project.root}/pyproject.toml",
+        "jobs = 2": "TRM_AGENT_JOBS",
+        "patience = 1.0": str(user),
+    }
+    table = tomllib.loads(done.stdout)
+    user.write_text(project("config").stdout)  # and its output is a file of settings
+    assert table["seed"] == tomllib.loads(user.read_text())["seed"] == 5
+
+
+@pytest.mark.parametrize(
+    ("shell", "words", "offered"),
+    [
+        ("bash", ("",), {"fix", "undo", "config"}),
+        ("bash", ("fix", "--max-"), {"--max-seconds", "--max-candidates"}),
+        ("zsh", ("fix", "--rank", ""), {"trm", "untrained", "ochiai", "random"}),
+        ("zsh", ("undo", "2"), {"RUN"}),
+        ("fish", ("replay", "--theme", "l"), {"light"}),
+        ("fish", ("undo", "2"), {"RUN"}),
+    ],
+)
+def test_shells_complete(project: Project, shell: str, words: tuple, offered: set) -> None:
+    """What the script of each shell asks the program, and what it answers."""
+    line = " ".join(["trm-agent", *words])
+    ask = {"COMP_WORDS": line, "COMP_CWORD": str(len(words))} if shell == "bash" else {
+        "_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}  # fmt: skip
+    runs = project.state / "trm-agent" / "runs" / "20260101-120000-abcd"
+    runs.mkdir(parents=True)
+    done = project(_TRM_AGENT_COMPLETE=f"complete_{shell}", **ask)
+    for word in offered:
+        assert (runs.name if word == "RUN" else word) in done.stdout
+
+
+def test_bash_itself_completes(project: Project, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "trm-agent"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {" ".join(project.command())} "$@"\n')
+    program.chmod(0o755)
+    script = project("--show-completion", "bash").stdout + (
+        "COMP_WORDS=(trm-agent fix --rank o) COMP_CWORD=3; _trm_agent_completion trm-agent\n"
+        'echo "${COMPREPLY[@]}"; complete -p trm-agent\n'
+    )
+    path = f"{program.parent}:{os.environ['PATH']}"
+    done = subprocess.run(["bash", "-c", script], env=project.environ | {"PATH": path},
+                          capture_output=True, text=True, check=True, timeout=60)  # fmt: skip
+    assert done.stdout.splitlines()[0] == "ochiai"
+    assert "_trm_agent_completion" in done.stdout.splitlines()[1]
 
 
 def test_in_github_actions_the_run_is_annotated(project: Project, tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ def report(finished: Finished, out: io.StringIO, summary: Path | None) -> None:
 
 def test_every_change_has_its_line_before_the_patch(diff: str) -> None:
     assert list(changes(diff)) == [
-        ("b.py", 1, "x = '100%' -> x = '1'"),
-        ("src/a.py", 2, "b = 2 -> b = 5"),
-        ("src/a.py", 12, "add new = 0"),
-        ("src/a.py", 13, "remove -- e"),
+        ("b.py", 1, "x = '100%'", "x = '1'\n"),
+        ("src/a.py", 2, "b = 2\n", "b = 5\n"),
+        ("src/a.py", 12, "", "new = 0\n"),
+        ("src/a.py", 13, "-- e\n", ""),
     ]
 
 

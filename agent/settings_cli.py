@@ -1,0 +1,95 @@
+"""The options that set something, which several commands take, and `config`, which shows what is set and by whom."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent.settings import NAMES, RANKS, load_settings
+
+THEMES = ("dark", "light", "ansi")
+
+
+def _of(*known: str) -> Any:
+    """A completion among `known`."""
+    return lambda incomplete: [word for word in known if word.startswith(incomplete)]
+
+
+PathArgument = Annotated[
+    Path,
+    typer.Argument(metavar="PATH", help="Project folder or Python file.", show_default=False),
+]
+PythonOption = Annotated[
+    str | None,
+    typer.Option("--python", metavar="P", help="Interpreter or environment of the tests."),
+]
+SecondsOption = Annotated[
+    float | None, typer.Option("--max-seconds", metavar="S", help="Wall time of the run. [600]")
+]
+CandidatesOption = Annotated[
+    int | None,
+    typer.Option("--max-candidates", metavar="N", help="Candidates to validate. [no limit]"),
+]
+PatienceOption = Annotated[
+    float | None,
+    typer.Option(
+        "--patience", metavar="S", help="Seconds to look on after a first patch, for a better. [2]"
+    ),
+]
+RankOption = Annotated[
+    str | None,
+    typer.Option(
+        "--rank", metavar="R", help=f"Who orders: {', '.join(RANKS)}.", autocompletion=_of(*RANKS)
+    ),
+]
+CheckpointOption = Annotated[
+    str | None,
+    typer.Option("--checkpoint", metavar="P", help="Weights other than the shipped ones."),
+]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="Seed of all randomness. [0]")
+]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", metavar="N", help="Test processes; 0: automatic.")
+]
+ThemeOption = Annotated[
+    str,
+    typer.Option("--theme", help=f"Of the TUI: {', '.join(THEMES)}.", autocompletion=_of(*THEMES)),
+]
+MouseOption = Annotated[bool, typer.Option("--mouse/--no-mouse", help="The TUI takes the mouse.")]
+
+
+def config(
+    context: typer.Context,
+    path: PathArgument = Path(),
+    show_origin: Annotated[
+        bool, typer.Option("--show-origin", help="Also where each value comes from.")
+    ] = False,
+    python: PythonOption = None,
+    max_seconds: SecondsOption = None,
+    max_candidates: CandidatesOption = None,
+    patience: PatienceOption = None,
+    rank: RankOption = None,
+    checkpoint: CheckpointOption = None,
+    seed: SeedOption = None,
+    jobs: JobsOption = None,
+) -> None:
+    """The settings of a fix of PATH, as TOML: of these flags, TRM_AGENT_*, pyproject.toml, the user's file, and the defaults."""
+    flags = {"python": python, "max_seconds": max_seconds, "max_candidates": max_candidates,
+             "patience": patience, "rank": rank, "checkpoint": checkpoint, "seed": seed, "jobs": jobs,
+             "pytest_args": context.obj or None}  # fmt: skip
+    found = load_settings(path, flags)
+    lines = {name: _toml(name, getattr(found, name)) for name in NAMES}
+    width = max(map(len, lines.values()))
+    for name, line in lines.items():
+        print(f"{line:<{width}}  # {found.origins[name]}" if show_origin else line)
+
+
+def _toml(name: str, value: Any) -> str:
+    if value is None:  # TOML knows no such value
+        return f"# {name}: no limit"
+    # Strings, numbers and lists of strings are written alike in JSON and TOML.
+    return f"{name} = {json.dumps(value, ensure_ascii=False)}"
