@@ -43,7 +43,8 @@ class Link:
         b_in, self._b_out = os.pipe()
         self._b_in, b_out = os.pipe()
         theirs = (a_in, a_out, b_in, b_out)
-        environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
+        # Where addopts have --trm-fix, our own red runs must not start trm-agent again: see plugin/.
+        environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", PYTEST_TRM_FIX="0")
         try:
             with self.log.open("wb") as log:
                 self.process = subprocess.Popen(

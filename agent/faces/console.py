@@ -1,11 +1,13 @@
 """Plain lines on stderr, the diff alone on stdout.
 
-In a terminal one line at the bottom shows progress and goes away; elsewhere progress is a line now and then, at most one a second
-and ever rarer, and nothing moves. Colour only adds: NO_COLOR loses no information.
+In a terminal one line at the bottom shows progress and goes away; elsewhere, and where CI is set, progress is a line now and
+then, at most one a second and ever rarer, and nothing moves. Colour only adds: NO_COLOR loses no information. FORCE_COLOR
+colours the lines wherever they go; the diff keeps its bytes unless it goes to a terminal, so that `> fix.patch` is a patch.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterable
@@ -54,6 +56,10 @@ class ConsoleFace:
     ) -> None:
         self._out = out
         self._console = Console(file=err, highlight=False, soft_wrap=True)
+        # Not the console's own opinion: with FORCE_COLOR it takes a log file for a terminal.
+        self._moves = (
+            err.isatty() and not self._console.is_dumb_terminal and not os.environ.get("CI")
+        )
         self._verbose = verbose
         self._clock = clock
         self._began = self._last = clock()
@@ -63,7 +69,7 @@ class ConsoleFace:
 
     def show(self, events: Iterable[Event]) -> Finished | None:
         """Show all events; returns the terminal one, None when the stream ended without it."""
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
+        if self._moves:
             self._status = self._console.status("starting", spinner="dots")
             self._status.start()
         finished = None

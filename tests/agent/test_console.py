@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,7 @@ from agent.events import (
 from agent.faces import jsonl
 from agent.faces.console import _SHOW, ConsoleFace, clean
 
+ROOT = Path(__file__).parents[2]
 RECORDED = sorted((Path(__file__).parents[1] / "fixtures" / "events").glob("*.jsonl"))
 
 
@@ -50,7 +54,7 @@ def shown(events: list, verbose: bool = False, **options) -> tuple[str, str]:
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch) -> None:
-    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS"):
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS", "CI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
 
@@ -112,6 +116,51 @@ def test_no_colour_loses_no_word(monkeypatch) -> None:
     ConsoleFace(io.StringIO(), screen).show(events)
     assert "\x1b[3" not in screen.getvalue()
     assert screen.getvalue() == shown(events)[1]
+
+
+MOVES = re.compile(r"\x1b\[(\?25|[0-9]*[AJKG])|\r")  # hides the cursor, goes back, clears
+
+
+@pytest.mark.parametrize(
+    ("environ", "terminal", "colour", "moves"),
+    [
+        ({}, True, True, True),
+        ({}, False, False, False),
+        ({"NO_COLOR": "1"}, True, False, True),
+        ({"FORCE_COLOR": "1"}, False, True, False),  # a log that shows colours is no terminal
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False, False, False),
+        ({"TERM": "dumb"}, True, False, False),
+        ({"CI": "1"}, True, True, False),
+    ],
+    ids=str,
+)
+def test_colour_and_movement_are_the_users_choice(
+    monkeypatch, environ: dict[str, str], terminal: bool, colour: bool, moves: bool
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    events = recorded("fixed")
+    out, err = io.StringIO(), Terminal() if terminal else io.StringIO()
+    ConsoleFace(out, err).show(events)
+    text = err.getvalue()
+    assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", text)) is colour
+    assert bool(MOVES.search(text)) is moves
+    assert out.getvalue() == events[-1].diff  # a pipe gets a patch, whatever colours are forced
+    assert events[0].python_reason in text
+
+
+def test_lines_are_not_broken_and_help_fits_the_columns(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    long = "x" * 100
+    assert f"note      {long}\n" in shown([Note(long), Finished("green", 0, "")])[1]
+    environ = {**os.environ, "COLUMNS": "60"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from agent.cli import main; main(['fix', '--help'])"],
+        cwd=ROOT, env=environ, capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    widths = [len(line) for line in done.stdout.splitlines()]
+    assert max(widths) <= 60
+    assert "\x1b" not in done.stdout
 
 
 def test_progress_without_a_terminal_is_rare_and_ever_rarer() -> None:
