@@ -46,9 +46,10 @@ LEAVE_SECONDS = 5.0
 
 app = typer.Typer(
     name="trm-agent",
-    help="Makes a red pytest suite green, offline. What follows -- goes to pytest.",
+    help="Makes a red pytest suite green, offline. Without a command, in a terminal: home. "
+    "What follows -- goes to pytest.",
     epilog=EXIT_CODES,
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -56,11 +57,26 @@ app = typer.Typer(
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Print tracebacks of errors.")] = False,
 ) -> None:
     # Both are taken out of the arguments by `main`, so that they may stand anywhere.
     del version, debug
+    if context.invoked_subcommand is None:
+        _home(context)
+
+
+def _home(context: typer.Context) -> None:
+    """Home in a terminal, where there is a project to show; else the help, as for a usage error."""
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and not os.environ.get("CI")
+    if not terminal or not can_draw():
+        print(context.get_help())
+        raise typer.Exit(2)
+    settings = _settings(Path(), {"pytest_args": context.obj or None})
+    from agent.home import at_home
+
+    at_home(Path(), settings, run)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -241,15 +257,7 @@ def _in_console(session: Session, verbose: bool, ask: bool) -> Finished | None:
 def _in_tui(session: Session, path: Path, theme: str, mouse: bool) -> Finished | None:
     from agent.faces.tui.app import run_fix_app
 
-    theme, ended = check_theme(theme), False
-
-    def end(*_: object) -> None:
-        nonlocal ended
-        ended = True
-        session.stop()
-        signal.raise_signal(signal.SIGINT)  # asyncio's own way out, which restores the terminal
-
-    before = signal.signal(signal.SIGTERM, end)
+    theme = check_theme(theme)
     try:
         result = run_fix_app(
             session.events(),
@@ -260,12 +268,7 @@ def _in_tui(session: Session, path: Path, theme: str, mouse: bool) -> Finished |
             theme=theme,
             mouse=mouse,
         )
-    except RuntimeError:
-        if ended:
-            raise KeyboardInterrupt from None
-        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
         session.stop()
         session.wait(LEAVE_SECONDS)
     for line in result.summary:

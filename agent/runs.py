@@ -36,8 +36,8 @@ class Run:
         """Its name for `show`, `replay` and `undo`."""
         return self.folder.name
 
-    def events(self) -> Iterator[Event]:
-        """The recorded events. A last line cut short by a kill is left out.
+    def events(self, *names: str) -> Iterator[Event]:
+        """The recorded events, or only those of these types. A last line cut short by a kill is left out.
 
         Raises:
           UsageError: no events were recorded, or a line is none.
@@ -48,7 +48,10 @@ class Run:
             raise UsageError(
                 f"run {self.id} has no recorded events", "choose another run"
             ) from None
+        wanted = tuple(f'{{"event":"{name}"' for name in names) or ("",)  # as `dumps` writes it
         for number, line in enumerate(text.split("\n")[:-1], start=1):
+            if not line.startswith(wanted):
+                continue
             try:
                 yield loads(line)
             except (ValueError, TypeError) as error:

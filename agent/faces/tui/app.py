@@ -22,19 +22,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
-
-from textual.app import App
-from textual.binding import Binding, BindingType
+from typing import Literal
 
 from agent.events import Event, Finished, PatchFound
+from agent.faces.tui.base import BaseApp, run_app, told
 from agent.faces.tui.feed import Feed
 from agent.faces.tui.playback import Playback
 from agent.faces.tui.screens.fix import FixScreen
-from agent.faces.tui.screens.help import HelpScreen
+from agent.faces.tui.screens.help import FIX as PAGE
 from agent.faces.tui.state import Timeline
 from agent.faces.tui.summary import summary_lines
-from agent.faces.tui.themes import ANSI, DARK, LIGHT, THEMES, VARIABLES
 
 Deed = Callable[[PatchFound], str]
 Decided = Literal["", "applied", "committed", "dropped"]
@@ -62,21 +59,10 @@ class FixResult:
     summary: tuple[str, ...]
 
 
-class FixApp(App[FixResult]):
+class FixApp(BaseApp[FixResult]):
     """Routes events to the screen and keys to the callbacks."""
 
-    CSS_PATH = "styles.tcss"
-    TITLE = "trm-agent"
-    ENABLE_COMMAND_PALETTE = True
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("t", "next_theme", "Theme", show=False),
-        Binding("m", "mouse", "Release the mouse", show=False),
-        Binding("question_mark", "help", "Help", key_display="?"),
-        Binding("q", "quit", "Quit"),
-        Binding("ctrl+c", "cancel", "Cancel", show=False, priority=True),
-        # Textual's own quit key would leave a running search behind.
-        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
-    ]
+    PAGE = PAGE
 
     def __init__(
         self,
@@ -88,12 +74,7 @@ class FixApp(App[FixResult]):
         title: str = "",
         theme: str = "dark",
     ) -> None:
-        if theme not in THEMES:
-            raise ValueError(f"unknown theme {theme!r}: choose {', '.join(THEMES)}")
-        super().__init__()
-        for known in (DARK, LIGHT, ANSI):
-            self.register_theme(known)
-        self.theme = THEMES[theme]
+        super().__init__(theme)
         self.playback = playback
         self.fix_screen = FixScreen(playback, title)
         self.feed = Feed(events, self.post_message) if events is not None else None
@@ -108,11 +89,10 @@ class FixApp(App[FixResult]):
         self._decision_message = ""
         self._drawn_at = 0.0
         self._scheduled = False
-        self._mouse_on = True
         self._began = time.monotonic()
 
-    def get_theme_variable_defaults(self) -> dict[str, str]:
-        return VARIABLES
+    def say(self, message: str) -> None:
+        self.fix_screen.say(message)
 
     def on_mount(self) -> None:
         self.push_screen(self.fix_screen)
@@ -161,7 +141,7 @@ class FixApp(App[FixResult]):
         elif self._leaving:
             self._leave()
         elif self._stopping:
-            self.fix_screen.say("")
+            self.say("")
 
     def _second(self) -> None:
         if not self._searching:
@@ -198,18 +178,18 @@ class FixApp(App[FixResult]):
         if patch is None or self._busy or self._decision:
             return
         if patch != self._latest:
-            self.fix_screen.say("A newer patch was found meanwhile; press end to see it first.")
+            self.say("A newer patch was found meanwhile; press end to see it first.")
             return
         if self._searching:
             self._wanted = (kind, patch)
             self._ask_to_stop()
-            self.fix_screen.say(f"Stopping the search, then: {kind} …")
+            self.say(f"Stopping the search, then: {kind} …")
             return
         self._perform(kind, patch)
 
     def _perform(self, kind: str, patch: PatchFound) -> None:
         self._busy = True
-        self.fix_screen.say(f"{kind} …")
+        self.say(f"{kind} …")
         self.run_worker(partial(self._deed_in_thread, kind, patch), thread=True, group="deed")
 
     def _deed_in_thread(self, kind: str, patch: PatchFound) -> None:
@@ -217,7 +197,7 @@ class FixApp(App[FixResult]):
         try:
             message = deed(patch) if deed else "Dropped: nothing was written."
         except Exception as error:  # whatever it is, the user sees it and may choose again
-            self.call_from_thread(self._performed, "", _told(error))
+            self.call_from_thread(self._performed, "", told(error))
         else:
             self.call_from_thread(self._performed, DONE[kind], message)
 
@@ -225,7 +205,7 @@ class FixApp(App[FixResult]):
         self._busy = False
         if decision:
             self._decision, self._decision_message = decision, message
-        self.fix_screen.say(f"{message}  q leaves" if decision else message)
+        self.say(f"{message}  q leaves" if decision else message)
         if self._leaving:
             self._leave()
 
@@ -233,27 +213,7 @@ class FixApp(App[FixResult]):
         patch = self.playback.state.patch
         if patch is not None:
             self.copy_to_clipboard(patch.diff)
-            self.fix_screen.say("Diff copied to the clipboard.")
-
-    def action_help(self) -> None:
-        if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen())
-
-    def action_next_theme(self) -> None:
-        names = list(THEMES.values())
-        at = names.index(self.theme) if self.theme in names else -1
-        self.theme = names[(at + 1) % len(names)]
-
-    def action_mouse(self) -> None:
-        """Give the mouse to the terminal (to select text) and take it back. Textual has no public call for it."""
-        self._mouse_on = not self._mouse_on
-        name = "_enable_mouse_support" if self._mouse_on else "_disable_mouse_support"
-        switch = getattr(self._driver, name, None)
-        if switch is not None:
-            switch()
-        self.fix_screen.say(
-            "" if self._mouse_on else "The mouse is the terminal's now; m takes it back."
-        )
+            self.say("Diff copied to the clipboard.")
 
     def _ask_to_stop(self) -> None:
         self._stopping = True
@@ -267,14 +227,14 @@ class FixApp(App[FixResult]):
         self._leaving = True
         if self._searching and not self._stopping:
             self._ask_to_stop()
-        self.fix_screen.say("Stopping the search … q again leaves at once.")
+        self.say("Stopping the search … q again leaves at once.")
 
     async def action_cancel(self) -> None:
         """Stop the search; a second time, or when none runs: leave."""
         if self._searching and not self._stopping:
             self._wanted = None
             self._ask_to_stop()
-            self.fix_screen.say("Stopping the search … Ctrl+C again leaves at once.")
+            self.say("Stopping the search … Ctrl+C again leaves at once.")
         else:
             self._leave()
 
@@ -295,11 +255,6 @@ class FixApp(App[FixResult]):
                 tuple(summary),
             )
         )
-
-
-def _told(error: Exception) -> str:
-    hint = getattr(error, "hint", "")
-    return f"✗ {error}" + (f" · hint: {hint}" if hint else "")
 
 
 def fix_app(
@@ -371,10 +326,7 @@ def run_replay_app(
 
 
 def _run(app: FixApp, mouse: bool) -> FixResult:
-    result = app.run(mouse=mouse)
+    result = run_app(app, mouse)
     if app.feed is not None and app.feed.error is not None:
         raise app.feed.error
-    if result is None:
-        # Textual itself failed and has printed why.
-        raise RuntimeError("the terminal app ended without a result; --no-tui does without it")
     return result

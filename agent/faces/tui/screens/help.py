@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -14,6 +15,16 @@ from textual.widgets import Static
 from agent.faces.tui.themes import OUTCOMES
 from agent.faces.tui.widgets.code import LEGEND
 from agent.faces.tui.widgets.panel import styled
+
+
+@dataclass(frozen=True)
+class Page:
+    """What one screen explains: what it is about, its panels by title, its keys."""
+
+    intro: str
+    panels: tuple[tuple[str, str], ...]
+    keys: tuple[tuple[str, str], ...]
+
 
 INTRO = (
     "A small network proposes an edit, thinks again, and changes its mind until it decides to stop. "
@@ -81,21 +92,66 @@ KEYS: tuple[tuple[str, str], ...] = (
 )
 
 
+FIX = Page(INTRO, PANELS, KEYS)
+
+HOME = Page(
+    "Home shows what is known of this project without running anything. The keys below start the same commands that "
+    "can be typed; after each of them home comes back.",
+    (
+        (
+            "Tests",
+            "How the whole suite was last seen, when, and by which run. Patches that were applied since are counted in; "
+            "what you changed since is not, so r runs the tests again.",
+        ),
+        (
+            "Failing",
+            "The tests that failed. Enter repairs the marked one alone: all others are still run and none of them may "
+            "break, but those that fail as well are left out.",
+        ),
+        (
+            "Last runs here",
+            "Recorded runs on this project, newest first. ● applied: the patch is in your files. ○: it is not. "
+            "Enter or p shows a run again.",
+        ),
+        (
+            "Undo",
+            "Puts back the very bytes from before the newest applied patch, and refuses if a file changed since.",
+        ),
+    ),
+    (
+        ("f  ⏎", "fix all failing tests, or the marked one"),
+        ("r", "run the tests; again: stop them"),
+        ("b  u", "find the commit that broke it; take the last patch back"),
+        ("p", "replay the marked run"),
+        ("n  d", "train the network; check this machine"),
+        ("tab ↑ ↓", "other list; move the mark"),
+        ("t  m", "theme: dark, light, ansi; mouse to the terminal and back"),
+        ("ctrl+p", "all commands"),
+        ("q", "leave"),
+        ("ctrl+c", "stop the tests; when none run: leave"),
+    ),
+)
+
+
 class HelpScreen(ModalScreen[None]):
-    """Over the fix screen; any of its keys closes it."""
+    """Over the screen that it explains; any of its keys closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         ("escape,question_mark,q,enter,space", "dismiss", "Close"),
     ]
 
+    def __init__(self, page: Page) -> None:
+        super().__init__()
+        self._page = page
+
     def compose(self) -> ComposeResult:
         with VerticalScroll(id="help") as box:
             box.border_title = "What am I looking at?"
             box.border_subtitle = "escape closes · ↑ ↓ scroll"
-            yield Static(Content(INTRO), classes="intro")
-            for name, text in PANELS:
+            yield Static(Content(self._page.intro), classes="intro")
+            for name, text in self._page.panels:
                 yield Static(styled((name, "bold $primary")), classes="name")
                 yield Static(Content(text), classes="text")
             yield Static(styled(("Keys", "bold $primary")), classes="name")
-            for key, text in KEYS:
+            for key, text in self._page.keys:
                 yield Static(styled((f"{key:<10}", "bold"), text), classes="key")
