@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.source.leaves import Module, SourceError, Unit
-from tools.verdicts import Failure, SuiteRun
+from tools.verdicts import Failure, Outcome, SuiteRun
 from tools.workspace import is_test_name
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ def _spread(inside: Mapping[int, float], unit: Unit) -> dict[int, float]:
 def causes(run: SuiteRun, failing: Sequence[str]) -> list[list[str]]:
     """The failing tests by what seems to be the matter: the exception and where the project's own code raised it.
 
-    Groups with few tests come first: what fails everywhere alike is the machine more often than the code.
+    Groups with few tests come first: what fails everywhere alike is the machine more often than the code. Tests that were cut
+    come last: they may only be slow, and each candidate takes long in them.
     """
     known = {failure.nodeid: failure for failure in run.failures}
     groups: dict[tuple[str, str, str], list[str]] = {}
@@ -146,7 +147,8 @@ def causes(run: SuiteRun, failing: Sequence[str]) -> list[list[str]]:
         elsewhere = test.partition("::")[0], test if failure else ""
         path, name = (frame.path, frame.function) if frame else elsewhere
         groups.setdefault((failure.exception if failure else "", path, name), []).append(test)
-    return sorted(groups.values(), key=len)
+    cut = {r.nodeid for r in run.results if r.outcome is Outcome.TIMEOUT}
+    return sorted(groups.values(), key=lambda tests: (not cut.isdisjoint(tests), len(tests)))
 
 
 def one_edit_may_do(run: SuiteRun, failing: Sequence[str], sources: Sources) -> bool:

@@ -175,6 +175,8 @@ class _Run:
             if outcome is None:
                 break
             patch = outcome.patch
+            if budget.over():
+                break
             run = yield from self._rebase(runner, run, patch)
             if not run.failing and not run.collection_errors:
                 if not (yield from self._verified(runner, outcome, red)):

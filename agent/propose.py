@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from trm.encode import Target
     from trm.predict import Predictor
 
-MODEL_ROUNDS = 100  # of the search for what the model itself writes, a unit; the first costs nothing
+MODEL_ROUNDS = (
+    100  # of the search for what the model itself writes, a unit; the first costs nothing
+)
 _LINE_WEIGHT = 1.0  # of log suspicion of the line: much of it the model has read already
 _UNIT_WEIGHT = 2.0  # of log suspicion of the unit against the most suspect one
 # The order is that of a mixture: mostly the model's probability, and with this share a prior that knows nothing but tiers and the

@@ -151,6 +151,8 @@ def search(
         if survivor is not None:
             candidate, verdict = survivor
             attempt = patch.with_candidate(candidate)
+            if verdict.passed and not runner.failing(failing):
+                break  # they were only slow: there is nothing to repair
             if verdict.passed:
                 concerned = everything
                 if verdict.method == "swap" and not patch.files:

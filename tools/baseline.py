@@ -16,6 +16,7 @@ from tools.verdicts import Outcome, RunnerError, SuiteRun, TestResult
 QUICK, NEXT = 1.0, 0.2
 UNTRACED = 0.5  # CPU seconds of a test that was cut, when it is asked again
 SLOWER = 20.0  # or so many times the slowest test that ended
+MISSES = 3  # tests that did not end when they were asked again, after which no further one is
 REPEATED = 50  # failing tests that are run a second time
 
 
@@ -91,8 +92,8 @@ class Baseline:
         """Tells slow tests from hanging ones, as far as that is cheap.
 
         A test that was cut runs once more untraced, for a time that is long beside the others'. One
-        that ends is traced with all the time it needs, and the next one is tried. One that does not
-        stays open, and with it the rest: `Runner.validate_many` gives it more time once that matters.
+        that ends is traced with all the time it needs. One that does not stays open, and the next gets half of the time;
+        after a few such tests the rest stays open too: `Runner.validate_many` gives it more time once that matters.
         """
         suite, records = self.suite, self.records
         bound = records.limits.baseline_seconds
@@ -100,16 +101,17 @@ class Baseline:
         if bound <= QUICK:
             return
         records.open = set(cut)
+        misses = 0
         for test in cut:
-            if time.monotonic() > self.until:
+            if time.monotonic() > self.until or misses == MISSES:
                 break
-            patience = min(bound, max(UNTRACED, SLOWER * self._slowest()))
+            patience = min(bound, max(UNTRACED, SLOWER * self._slowest())) / 2**misses
             if ends(self.dispatch, records, test, patience) is not None:
                 suite.results = [each for each in suite.results if each.nodeid != test]
                 self._trace([test], 3 * bound, None)
                 records.open.discard(test)
             else:
-                break
+                misses += 1
 
     def _slowest(self) -> float:
         """CPU seconds of the slowest test that ended by itself."""

@@ -43,6 +43,7 @@ Files = Mapping[str, bytes]
 UNTIL_PROOF = 3  # candidates judged through pytest's protocol before the direct path is tried
 BEHAVIOUR = 5.0  # CPU seconds of a test whose calls are copied
 HELD = 30  # candidates cut in one test before it is settled whether that is just slow
+SLOW = 6.0  # times the time of a test of the baseline, for one in which what repairs others is cut
 LONGER_AT_ONCE = 1.5  # CPU seconds for candidates that were cut in a failing test and get more time
 LONGER_SHARE = 0.2  # more of these, as a share of the time that all candidates take
 
@@ -194,6 +195,13 @@ class Runner:
 
     # ------------------------------------------------------------ candidates
 
+    def failing(self, tests: Iterable[str]) -> list[str]:
+        """Those of `tests` that do not pass with the code as it is: one that was cut may have proved to be slow since."""
+        own = self._records.own
+        return [
+            test for test in tests if test not in own or own[test].outcome is not Outcome.PASSED
+        ]
+
     def validate(
         self,
         files: Files,
@@ -307,14 +315,16 @@ class Runner:
     ) -> Iterator[tuple[Any, Verdict]]:
         """Verdicts on candidates that were cut in a test which may only be slow.
 
-        Unless it was before, the test is now given all its time with the code as it is. Where it ends
-        in that, the candidates are judged anew.
+        Unless it was before, the test is now given all its time with the code as it is, and more where a candidate
+        repairs another test. Where it ends in that, the candidates are judged anew.
         """
-        records = self._records
+        records, seconds = self._records, self.limits.baseline_seconds
         verdicts = [(task, task.verdict(records.own)) for task in held]
+        if any(records.repairs(verdict.results) for _, verdict in verdicts):
+            seconds *= SLOW
         for test in sorted({str(verdict.failing_test) for _, verdict in verdicts} & records.open):
             records.open.discard(test)
-            result = ends(self._dispatch, records, test, self.limits.baseline_seconds)
+            result = ends(self._dispatch, records, test, seconds)
             if result is not None:
                 records.know([result])
         unjust = []

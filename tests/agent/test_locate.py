@@ -191,6 +191,11 @@ def test_failing_tests_are_grouped_by_what_raised_where():
     told = [failure(4), *(replace(failure(9, test=name), exception="TypeError") for name in others)]
     run = suite({RED: [4], **{name: [9] for name in others}, GREEN: [13]}, told)
     assert causes(run, run.failing) == [[RED], others], "few tests first"
+    ends = {RED: Outcome.TIMEOUT}
+    cut = replace(
+        run, results=[replace(r, outcome=ends.get(r.nodeid, r.outcome)) for r in run.results]
+    )
+    assert causes(cut, cut.failing) == [others, [RED]], "what was cut comes last"
     rest = only(run, [RED])
     assert rest.failing == [RED] and [f.nodeid for f in rest.failures] == [RED]
     assert set(rest.spectrum.lines) == {RED, GREEN} and rest.spectrum.failed == {RED}

@@ -437,6 +437,25 @@ def refuse(monkeypatch: pytest.MonkeyPatch, times: float) -> None:
     monkeypatch.setattr(Runner, "confirm", red)
 
 
+BUSY = """
+
+def test_busy():
+    import time
+
+    end = time.process_time() + 3.0
+    while time.process_time() < end:
+        pass
+    assert add(0, 0) == 0
+"""
+
+
+def test_a_test_that_is_only_slow_is_neither_repaired_nor_in_the_way(project) -> None:
+    """It takes longer than the first run waits for it: it is the candidate that repairs the others that gets it more time."""
+    events = run(project(calc=CALC, test_calc=TEST + BUSY), max_seconds=20.0)
+    assert "test_calc.py::test_busy" in {e.nodeid for e in of(events, FailingTest)}
+    assert events[-1].status == "fixed" and "+    return a + b" in events[-1].diff
+
+
 def test_a_patch_that_a_plain_pytest_run_refuses_is_not_the_end(project, monkeypatch) -> None:
     refuse(monkeypatch, 1)
     root = project(calc=CALC, test_calc=TEST)

@@ -194,6 +194,22 @@ def test_a_slow_test_is_told_from_a_hang(repo, monkeypatch) -> None:
         assert run.spectrum.lines_of("test_wordcount.py::test_slow")["wordcount.py"]
 
 
+def test_a_slow_test_after_a_hang_is_told_from_it(repo, monkeypatch) -> None:
+    monkeypatch.setattr(baseline, "QUICK", 0.1)
+    monkeypatch.setattr(baseline, "UNTRACED", 2.0)
+    root = repo("single")
+    hang = "\n\ndef test_count():\n    while True:\n        pass\n"
+    text = SLOW.replace("test_count", "helper").replace(
+        "\n\ndef test_slow", f"{hang}\n\ndef test_slow"
+    )
+    (root / "test_wordcount.py").write_text(text)
+    with Runner(root, sys.executable) as runner:
+        run = runner.baseline()
+        hung, slow = (each.nodeid for each in run.results)
+        assert [r.outcome for r in run.results] == [Outcome.TIMEOUT, Outcome.PASSED]
+        assert runner.failing([hung, slow]) == [hung]
+
+
 @pytest.mark.parametrize("repaired", [True, False])
 def test_a_slow_test_that_looked_like_a_hang_costs_no_repair(repo, monkeypatch, repaired) -> None:
     monkeypatch.setattr(baseline, "QUICK", 0.1)

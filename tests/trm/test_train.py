@@ -174,5 +174,7 @@ def test_muon_learns_too_and_only_the_kernels_are_its(setup, data, tmp_path):
 
 
 def test_an_unknown_optimizer_is_refused():
-    with pytest.raises(ValueError, match="optimizer is one of adamw, adam-mini, atan2, muon, not 'sgd'"):
+    with pytest.raises(
+        ValueError, match="optimizer is one of adamw, adam-mini, atan2, muon, not 'sgd'"
+    ):
         Config().override({"train.optimizer": "sgd"})
