@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from agent.atomic import exchange, locked, sync_folder
+from agent.atomic import exchange, locked, sync_folder, undisturbed
 from agent.diffs import Files, conflict, files_of_diff, make_diff
 from agent.errors import AgentError, PatchConflict, UsageError
 
@@ -76,7 +76,7 @@ def apply_patch(root: Path, files: Files, run_dir: Path) -> None:
     """
     changes = tuple(Change(path, *files[path]) for path in sorted(files))
     entries = [(_target(root, change.path), change.before, change.after) for change in changes]
-    with locked(target.parent for target, _, _ in entries):
+    with undisturbed(), locked(target.parent for target, _, _ in entries):
         _sweep(entries)
         for (target, before, _), change in zip(entries, changes, strict=True):
             if _read(target, change.path) != before:
@@ -92,12 +92,13 @@ def apply_patch(root: Path, files: Files, run_dir: Path) -> None:
         except OSError as error:
             raise _refused(error) from None
         try:
-            _write_all(entries)
+            clean = _write_all(entries)
         except BaseException:
-            if not any(_holds(target, after) for target, _, after in entries):
+            if _sweep(entries) and not any(_holds(target, after) for target, _, after in entries):
                 _note(run_dir, replace(record, state="undone"))
             raise
-        _note(run_dir, replace(record, state="applied"))
+        if clean:
+            _note(run_dir, replace(record, state="applied"))
 
 
 def undo(run_dir: Path) -> tuple[str, ...]:
@@ -113,7 +114,7 @@ def undo(run_dir: Path) -> tuple[str, ...]:
     if record.state == "undone":
         raise UsageError(f"run {run_dir.name} was undone already", "trm-agent show prints its diff")
     entries = _entries(record)
-    with locked(target.parent for target, _, _ in entries):
+    with undisturbed(), locked(target.parent for target, _, _ in entries):
         _sweep(entries)
         written = []
         for entry, change in zip(entries, record.changes, strict=True):
@@ -137,7 +138,7 @@ def settle(run_dir: Path) -> tuple[str, ...]:
     if not (run_dir / RECORD).exists() or load_record(run_dir).state != "writing":
         return ()
     entries = _entries(load_record(run_dir))
-    with locked(target.parent for target, _, _ in entries):
+    with undisturbed(), locked(target.parent for target, _, _ in entries):
         record = load_record(run_dir)
         if record.state != "writing":  # its writer was alive, and has ended since
             return ()
@@ -158,8 +159,8 @@ def _entries(record: Record) -> list[_Entry]:
 
 def _put_back(run_dir: Path, record: Record, written: list[tuple[_Entry, str]]) -> tuple[str, ...]:
     _note(run_dir, replace(record, state="writing"))
-    _write_all([(target, after, before) for (target, before, after), _ in written])
-    _note(run_dir, replace(record, state="undone"))
+    if _write_all([(target, after, before) for (target, before, after), _ in written]):
+        _note(run_dir, replace(record, state="undone"))
     return tuple(path for _, path in written)
 
 
@@ -197,8 +198,11 @@ def _refused(error: OSError) -> PatchConflict:
     )
 
 
-def _write_all(entries: list[_Entry]) -> None:
-    """Replace (file, before, after), all or none. The caller holds the folders' locks."""
+def _write_all(entries: list[_Entry]) -> bool:
+    """Replace (file, before, after), all or none. The caller holds the folders' locks.
+
+    False where all is written but the finished files' own names could not be removed: that is left to `settle`.
+    """
     steps: list[tuple[Path, _Entry]] = []
     try:
         for entry in entries:
@@ -215,7 +219,7 @@ def _write_all(entries: list[_Entry]) -> None:
         for made, _ in steps:
             with contextlib.suppress(OSError):
                 made.unlink(missing_ok=True)
-        _sweep(entries)  # what an interrupt kept from being counted
+    return _sweep(entries)
 
 
 def _put(made: Path, target: Path, before: bytes, after: bytes) -> None:
@@ -257,16 +261,22 @@ def _mark(target: Path) -> str:
     return f".{hashlib.sha1(os.fsencode(target.name), usedforsecurity=False).hexdigest()[:10]}."
 
 
-def _sweep(entries: list[_Entry]) -> None:
-    """Remove what a writer that was killed left beside the files; nobody else writes while we hold the locks."""
+def _sweep(entries: list[_Entry]) -> bool:
+    """Remove what a writer left beside the files; nobody else writes while we hold the locks. Whether nothing is left."""
+    clean = True
     for target, *ours in entries:
-        with contextlib.suppress(OSError):
-            for left in target.parent.glob(f"{_mark(target)}*{SUFFIX}"):
-                data = b"" if left.is_symlink() else left.read_bytes()
-                if not left.is_symlink() and any(whole.startswith(data) for whole in ours):
+        try:
+            for left in list(target.parent.glob(f"{_mark(target)}*{SUFFIX}")):
+                data = None if left.is_symlink() else left.read_bytes()
+                if data is not None and any(whole.startswith(data) for whole in ours):
                     left.unlink()
                 elif any(_holds(target, whole) for whole in ours):
                     os.replace(left, target)  # another's, just taken out by an exchange
+                else:
+                    clean = False
+        except OSError:
+            clean = False
+    return clean
 
 
 def _beside(target: Path, data: bytes) -> Path:
@@ -314,7 +324,7 @@ def _save_record(run_dir: Path, record: Record) -> None:
         with contextlib.suppress(OSError):
             made.unlink(missing_ok=True)
         raise
-    for folder in (run_dir, run_dir.parent):
+    for folder in (run_dir, *run_dir.parents[:3]):  # it may be the first run of all
         sync_folder(folder)
 
 
@@ -371,6 +381,7 @@ def commit(root: Path, paths: Iterable[str], message: str) -> str:
 
 def _git(root: Path, *args: str) -> subprocess.CompletedProcess[str]:
     environ = {key: value for key, value in os.environ.items() if key not in _GIT_LOCAL}
+    environ["GIT_OPTIONAL_LOCKS"] = "0"  # status does not write the user's index anew
     try:
         return subprocess.run(
             ["git", "-C", str(root), *args],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
+import threading
 import time
 from collections.abc import Generator, Iterable
 from functools import cache
@@ -22,6 +24,9 @@ LOCK_SECONDS = (
     10.0  # to wait for another trm-agent, which holds a lock for as long as it writes a few files
 )
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+_ENDING = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 _UNABLE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 
 
@@ -54,6 +59,24 @@ def exchange(first: Path, second: Path) -> bool:
 
 
 @contextlib.contextmanager
+def undisturbed() -> Generator[None, None, None]:
+    """Let signals that end the program wait until the end of the block, which must be short."""
+    held: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # handlers run there alone
+        for number in _ENDING:
+            before[number] = signal.signal(number, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # None: it was not set by Python, and cannot be set by it
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number in held:
+            signal.raise_signal(number)
+
+
+@contextlib.contextmanager
 def locked(folders: Iterable[Path]) -> Generator[None, None, None]:
     """Hold the lock that every trm-agent takes before it writes into one of these folders. It ends with the process.
 
@@ -64,9 +87,14 @@ def locked(folders: Iterable[Path]) -> Generator[None, None, None]:
         for folder in sorted(set(folders)):  # in one order, so that no two wait for each other
             with contextlib.suppress(OSError):
                 handle = os.open(folder, os.O_RDONLY)
-                stack.callback(os.close, handle)
+                stack.callback(_close, handle)
                 _lock(handle, folder, end)
         yield
+
+
+def _close(handle: int) -> None:
+    with contextlib.suppress(OSError):
+        os.close(handle)
 
 
 def _lock(handle: int, folder: Path, end: float) -> None:

@@ -117,7 +117,7 @@ def find_run(name: str = "", base: Path | None = None, applied: bool = False) ->
     runs = list_runs(base)
     if not name:
         if applied:
-            runs = [run for run in runs if _wrote(run)]
+            runs = [run for run in runs if wrote(run)]
         if not runs:
             what = "no run has applied a patch" if applied else "no run has been recorded"
             raise UsageError(what, "trm-agent fix makes one")
@@ -149,7 +149,8 @@ def settle_runs(root: Path, base: Path | None = None) -> Iterator[tuple[Run, tup
             yield run, paths
 
 
-def _wrote(run: Run) -> bool:
+def wrote(run: Run) -> bool:
+    """Whether its patch is in the tree, or may be."""
     try:
         return (run.folder / RECORD).exists() and load_record(run.folder).state != "undone"
     except UsageError:  # damaged: for `undo` to report

@@ -17,7 +17,7 @@ from typing import Literal
 from agent.apply import apply_diff, check_committable, commit
 from agent.errors import AgentError, InternalError
 from agent.events import Event, Finished, Note, PatchFound, Started
-from agent.runs import Recorder, Run, new_run, settle_runs
+from agent.runs import Recorder, Run, new_run, settle_runs, wrote
 
 Deed = Literal["", "apply", "commit", "check"]
 Loop = Callable[[], Iterator[Event]]
@@ -161,7 +161,12 @@ class Session:
 
     def _interrupted(self, at: float = 0.0) -> Finished:
         diff = self.patch.diff if self.patch else ""
-        return Finished("interrupted", 130, "interrupted: nothing was written", diff=diff, at=at)
+        done = (
+            "the patch is applied; trm-agent undo takes it back"
+            if wrote(self.run)
+            else "nothing was written"
+        )
+        return Finished("interrupted", 130, f"interrupted: {done}", diff=diff, at=at)
 
     # Acts on a patch; each returns one line for the user.
 

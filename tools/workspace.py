@@ -180,7 +180,11 @@ def dirty_files(root: Path, git_root: Path | None) -> tuple[str, ...]:
     import git
 
     try:
-        text = git.Repo(git_root).git.status("--porcelain=v1", "-z", "--no-renames")
+        command = git.Repo(git_root).git
+        command.update_environment(
+            GIT_OPTIONAL_LOCKS="0"
+        )  # status would write the user's index anew
+        text = command.status("--porcelain=v1", "-z", "--no-renames")
     except git.GitError:  # for example an index locked or owned by somebody else
         return ()
     names = [entry[3:] for entry in text.split("\0") if len(entry) > 3]

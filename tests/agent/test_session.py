@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from agent.apply import make_diff
-from agent.errors import TestsCannotRun
+import agent.apply
+from agent.apply import apply_patch, make_diff, undo
+from agent.errors import TestsCannotRun, UsageError
 from agent.events import Event, Finished, Note, PatchFound, Started
-from agent.runs import Run
+from agent.runs import Run, new_run
 from agent.session import Session, commit_message
 
 OLD, NEW = b"def f():\n    return 1\n", b"def f():\n    return 2\n"
@@ -188,6 +190,53 @@ def test_a_signal_while_an_event_is_shown_lets_it_be_shown_whole(root: Path, run
     assert list(run.events())[-1] == last
     with pytest.raises(KeyboardInterrupt):
         session.interrupt()
+
+
+def test_signals_while_the_patch_is_written_wait_and_the_end_tells_the_truth(
+    root: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, real = (
+        Session(Script(started(root), found(root), fixed(root)), "apply", run),
+        agent.apply.exchange,
+    )
+
+    def disturbed(made: Path, target: Path) -> bool:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+        return real(made, target)
+
+    monkeypatch.setattr(agent.apply, "exchange", disturbed)
+    before = signal.signal(signal.SIGTERM, session.interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(session.events())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        monkeypatch.undo()
+    assert (root / "calc.py").read_bytes() == NEW
+    *_, last = run.events()
+    assert isinstance(last, Finished)
+    assert last.message == "interrupted: the patch is applied; trm-agent undo takes it back"
+    undo(run.folder)
+    assert (root / "calc.py").read_bytes() == OLD
+
+
+def test_a_patch_that_a_kill_left_half_written_is_taken_back_by_the_next_run(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    killed = new_run()
+    (root / "other.py").write_bytes(b"x = 1\n")
+    apply_patch(root, {"calc.py": (OLD, NEW), "other.py": (b"x = 1\n", b"x = 2\n")}, killed.folder)
+    record = (killed.folder / "patch.json").read_text()
+    (killed.folder / "patch.json").write_text(record.replace('"applied"', '"writing"'))
+    (root / "other.py").write_bytes(b"x = 1\n")  # as if it had not come to this one
+    events = list(Session(Script(started(root), fixed(root))).events())
+    text = f"run {killed.id} was killed while it wrote: calc.py put back as before it"
+    assert Note(text, "warning") in events
+    assert (root / "calc.py").read_bytes() == OLD
+    with pytest.raises(UsageError, match="undone already"):
+        undo(killed.folder)
 
 
 def test_a_signal_in_the_loop_ends_it_at_once(root: Path, run: Run) -> None:
