@@ -236,7 +236,7 @@ class _Bisect:
         if self.flaky:
             search = Bisection(len(commits), None, None, self.before, self.after)
         yield Note(
-            f"{len(commits)} commits after {base[:10]}"
+            f"commits after {base[:10]}: {len(commits)}"
             + (", by failure rates" if self.flaky else ""),
             at=self.at,
         )

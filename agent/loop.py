@@ -186,9 +186,16 @@ class _Run:
             partly = yield from self._partly(runner, patch, run, red)
             if partly:
                 return
-        reason = budget.over() or "the edit space is used up"
+        over = budget.over()
+        reason = over or "the edit space is used up"
         yield budget.stamp(decide.stop(reason))
-        hint = "the likeliest lines are listed; --max-seconds gives it longer"
+        hint = "the likeliest lines are listed"
+        if over:
+            hint += (
+                "; --max-candidates allows more"
+                if budget.left
+                else "; --max-seconds gives it longer"
+            )
         if self.refused:
             reason += f"; a patch passed here, but not a plain pytest run ({self.refused})"
         yield self._gave_up(f"no fix found: {reason}", hint)
@@ -286,7 +293,7 @@ class _Run:
         run.failures = [failure for failure in run.failures if failure.nodeid in set(run.failing)]
         run.spectrum = dataclasses.replace(run.spectrum, failed=set(run.failing))
         yield Note(
-            f"{len(run.failing)} tests still fail with the partial repair in place",
+            f"still failing with the partial repair in place: {len(run.failing)}",
             at=self.budget.at,
         )
         return run

@@ -97,6 +97,16 @@ def test_a_module_stays_readable(path: Path) -> None:
     assert len(path.read_text("utf-8").splitlines()) <= LONGEST
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_goes_through_a_shell(path: Path) -> None:
+    calls = [
+        node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)
+    ]
+    for call in calls:
+        assert not any(keyword.arg == "shell" for keyword in call.keywords)
+        assert ast.unparse(call.func) not in ("os.system", "os.popen", "subprocess.getoutput")
+
+
 def test_import_contracts_hold() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"],

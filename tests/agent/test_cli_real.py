@@ -134,6 +134,29 @@ def test_the_json_lines_of_a_real_run_follow_the_schema(run: Run) -> None:
     assert err == ""
 
 
+def test_a_fix_opens_no_connection(run: Run, tmp_path: Path) -> None:
+    """What Python itself would tell of one; libraries in C have no reason to open any."""
+    run.write(calc__py=CALC, test_calc__py=TEST)
+    log = tmp_path / "connections"
+    hook = (
+        "import sys\n"
+        "def hook(name, args):\n"
+        "    if name in ('socket.connect', 'socket.getaddrinfo', 'socket.gethostbyname', 'socket.sendto'):\n"
+        f"        open({str(log)!r}, 'a').write(name + repr(args) + '\\n')\n"
+        "sys.addaudithook(hook)\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(hook)
+    run.environ["PYTHONPATH"] = str(tmp_path)
+    program = (
+        "import socket\ntry: socket.create_connection(('127.0.0.1', 9), 1)\nexcept OSError: pass"
+    )
+    subprocess.run([sys.executable, "-c", program], env=run.environ, check=True)
+    assert "socket.connect" in log.read_text()  # the hook sees one
+    log.unlink()
+    run("fix", "--no-tui", code=0)
+    assert not log.exists(), log.read_text()
+
+
 def test_a_dirty_file_keeps_the_users_changes_beside_the_fix(run: Run) -> None:
     run.write(calc__py=CALC, test_calc__py=TEST)
     for command in (["init", "-q"], ["add", "."],

@@ -1,6 +1,7 @@
 """The generated pages are what the program says."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,3 +68,37 @@ def test_the_schema_refuses_what_is_no_event(change: dict, validate) -> None:
         validate(line | change)
     with pytest.raises(fastjsonschema.JsonSchemaValueException):
         validate({key: value for key, value in line.items() if key != "status"})
+
+
+def test_the_pictures_are_those_of_the_recorded_run() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "make_pictures.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_holds_against_complaints_is_really_tested() -> None:
+    page = (ROOT / "docs" / "complaints.md").read_text("utf-8")
+    rows = [row for row in page.splitlines() if row.startswith("| **")]
+    assert len(rows) == 33
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if "fixtures" not in path.parts
+        for name in re.findall(r"^(?:async )?def (test_\w+)", path.read_text("utf-8"), re.MULTILINE)
+    }
+    for row in rows:
+        assert re.search(r"\| (works|partly|no)\b", row), row
+        missing = set(re.findall(r"`(test_\w+)`", row)) - there
+        assert not missing, missing
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert "fonts.googleapis" not in page
