@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,7 +47,10 @@ def in_thread(
 
 
 def told(run: SuiteRun, at: float) -> Iterator[Event]:
-    """What the first run showed."""
+    """What the first run showed. pytest reads one file of configuration, which may hide another: it is named."""
+    if run.rootdir:
+        file = os.path.relpath(run.configfile, run.rootdir) if run.configfile else "no file"
+        yield Note(f"pytest's root is {run.rootdir}, it is configured by {file}", at=at)
     for note in run.notes:
         yield Note(note, at=at)
     counts = {outcome: sum(r.outcome is outcome for r in run.results) for outcome in Outcome}

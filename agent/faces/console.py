@@ -65,7 +65,7 @@ class ConsoleFace:
         self._began = self._last = clock()
         self._status: Status | None = None
         self._failing = self._suspects = self._tried = 0
-        self._total_failing = 0
+        self._phase: SuiteProgress | None = None  # the first event of the phase that runs
 
     def show(self, events: Iterable[Event]) -> Finished | None:
         """Show all events; returns the terminal one, None when the stream ended without it."""
@@ -131,7 +131,11 @@ class ConsoleFace:
         )
 
     def _suite_progress(self, event: SuiteProgress) -> None:
-        self._progress("tests", f"{event.phase} {event.done}/{event.total}")
+        if self._phase is None or event.phase != self._phase.phase:
+            self._phase = event
+        done, spent = event.done - self._phase.done, event.at - self._phase.at
+        left = f", {spent / done * (event.total - event.done):.0f} s left" if done and spent else ""
+        self._progress("tests", f"{event.phase} {event.done}/{event.total}{left}")
 
     def _failing_test(self, event: FailingTest) -> None:
         self._failing += 1

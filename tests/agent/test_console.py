@@ -22,6 +22,7 @@ from agent.events import (
     PatchFound,
     SearchProgress,
     Started,
+    SuiteProgress,
     SuiteRan,
     Suspect,
     event_types,
@@ -182,6 +183,15 @@ def test_progress_without_a_terminal_is_rare_and_ever_rarer() -> None:
     gaps = [b - a for a, b in itertools.pairwise(tried)]
     assert min(gaps) >= 10  # at most one a second
     assert gaps[-1] > 3 * gaps[0]
+
+
+def test_progress_of_the_tests_says_how_long_it_will_take() -> None:
+    ticks = itertools.count(0, 100)  # a line for each event
+    events = [SuiteProgress("suite", 10, 100, at=1.0), SuiteProgress("suite", 20, 100, at=3.0),
+              SuiteProgress("check", 50, 100, at=9.0), Finished("green", 0, "")]  # fmt: skip
+    _, err = shown(events, clock=lambda: float(next(ticks)))  # type: ignore[arg-type]
+    lines = [line.split(" ", 5)[-1].strip() for line in err.splitlines() if "tests" in line]
+    assert lines == ["suite 10/100", "suite 20/100, 16 s left", "check 50/100"]
 
 
 def test_lists_are_cut_and_say_so() -> None:

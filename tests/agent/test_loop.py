@@ -28,9 +28,11 @@ from agent.events import (
     SuiteRan,
     Suspect,
 )
+from agent.first_run import told
 from agent.loop import FixRequest, fix
 from agent.search import _not_passed
 from tools.runner import Runner
+from tools.spectrum import Spectrum
 from tools.verdicts import Outcome, SuiteRun, TestResult, Verdict
 
 CALC = "def add(a, b):\n    return a - b\n\n\ndef twice(a):\n    return a * 2\n"
@@ -122,6 +124,16 @@ def test_a_wrong_operator_is_repaired(project) -> None:
     assert of(events, Suspect)[0].name == "add"
     assert of(events, Decision)[-1].kind == "accept" and of(events, Decision)[-1].bit == 1
     assert passes(root, patch.diff)
+
+
+def test_the_file_that_configures_pytest_is_named():
+    for file, words in (
+        ("/p/a/tox.ini", "configured by a/tox.ini"),
+        (None, "configured by no file"),
+    ):
+        run = SuiteRun([], [], [], Spectrum(), 0.1, rootdir="/p", configfile=file)
+        first = next(told(run, 0.0))
+        assert isinstance(first, Note) and first.text == f"pytest's root is /p, it is {words}"
 
 
 def test_a_green_suite_is_left_alone(project) -> None:
