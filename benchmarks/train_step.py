@@ -5,7 +5,7 @@
 ROOT is the folder that holds another version of the `trm` package (`git worktree add`, or `git archive`). Each
 version runs in a process of its own; the two take turns, step by step, so that both meet the same load of the
 machine. Figures are medians; cpu counts the time of all threads, which neighbours on the core change less. For one
-core: `taskset -c 0 python benchmarks/train_step.py`.
+core: `taskset -c 0 python benchmarks/train_step.py`. Beside the official code: `benchmarks/infer.py --what train`.
 """
 
 from __future__ import annotations
@@ -108,20 +108,18 @@ def worker(preset: str, changes: dict[str, str]) -> None:
 
 
 class Side:
-    """One version of the package in a process of its own."""
+    """A measuring process that answers each line of numbers with one."""
 
-    def __init__(self, root: Path, arguments: list[str]) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(root)}
+    def __init__(self, command: list[str], **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve()), "--worker", *arguments],
-            cwd=root, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            command, env={**os.environ, **environment}, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )  # fmt: skip
 
-    def ask(self, length: int, rows: int, slots: int, steps: int) -> list[float]:
-        """Wall and CPU seconds, in turns, of `steps` steps of rows x length positions. Raises SystemExit if the process died."""
+    def ask(self, *numbers: int) -> list[float]:
+        """What it measured, as its script says. Raises SystemExit if the process died."""
         assert self.process.stdin and self.process.stdout
         try:
-            self.process.stdin.write(f"{length} {rows} {slots} {steps}\n")
+            self.process.stdin.write(" ".join(map(str, numbers)) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             pass
@@ -135,6 +133,12 @@ class Side:
         if self.process.stdin:
             self.process.stdin.close()
         self.process.wait()
+
+
+def version(root: Path, arguments: list[str]) -> Side:
+    """The package below `root`: length, rows, slots, steps are answered by wall and CPU seconds of each step, in turns."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--worker", *arguments]
+    return Side(command, PYTHONPATH=str(root))
 
 
 def main() -> None:
@@ -162,9 +166,9 @@ def main() -> None:
     arguments = ["--preset", options.preset]
     for text in options.changes:
         arguments += ["--set", text]
-    sides = {"this": Side(HERE, arguments)}
+    sides = {"this": version(HERE, arguments)}
     if options.against:
-        sides["against"] = Side(options.against.resolve(), arguments)
+        sides["against"] = version(options.against.resolve(), arguments)
     print(f"{'length':>6} {'rows':>5}  version   ms/step   cpu ms  slots/s  examples/s")
     try:
         for length in map(int, options.lengths.split(",")):
