@@ -1,4 +1,4 @@
-"""The commands around training data: data fetch, export, build, mutate, mine, info. Thin: options into calls of `trm.data`."""
+"""The commands around training data: data fetch, export, build, mutate, mine. Thin: options into calls of `trm.data`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from agent import sets_cli
 from agent.errors import UsageError
 
 data_app = typer.Typer(help="Corpora to train on.", no_args_is_help=True)
@@ -393,53 +394,9 @@ def mine(
         raise typer.Exit(1)
 
 
-@data_app.command("info")
-def info(
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="What data build or data mutate wrote.")
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="The same as JSON.")] = False,
-    examples: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Print so many executed mutants.")
-    ] = 0,
-) -> None:
-    """What a corpus holds: functions or mutants, licences, what was dropped and why, shards and examples."""
-    from trm.data import mutants
-    from trm.data.pipeline import Shard
-
-    summary_file = folder / "functions.json"
-    executed = bool(list((folder / "parts").glob("*.jsonl.gz")))
-    if not executed and not summary_file.is_file():
-        raise UsageError(f"{folder} is not a corpus of ours", "data build and data mutate make one")
-    try:
-        if executed:
-            summary = mutants.summary(folder)
-        else:
-            summary = json.loads(summary_file.read_text("utf-8"))
-        shards = {
-            path.parent.name: len(Shard(path.parent))
-            for path in sorted((folder / "shards" if executed else folder).glob("*/table.npy"))
-        }
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise UsageError(f"{folder} is damaged: {error}", "build it again") from None
-    if as_json:
-        print(json.dumps({**summary, "shards": shards}, indent=1))
-        return
-    if executed:
-        print(f"mutants    {summary['mutants']} killed, {summary['innocent']} innocent units, "
-              f"{len(summary['package'])} projects")  # fmt: skip
-        groups = ("licence", "package", "operator", "exception")
-    else:
-        print(f"functions  {summary['functions']} of {len(summary['packages'])} packages, "
-              f"{len(summary['held_out'])} held out")  # fmt: skip
-        groups = ("licences", "dropped")
-    for group in groups:
-        for name, number in list(summary[group].items())[:60]:
-            print(f"{group.rstrip('s') if group == 'licences' else group:10} {number:>8}  {name}")
-    print(f"shards     {len(shards)} with {sum(shards.values())} examples")
-    for mutant in mutants.sample(folder, examples) if executed else ():
-        print(f"\n{mutants.shown(mutant)}")
-
-
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+data_app.command("info")(sets_cli.info)
+data_app.command("convert")(sets_cli.convert)

@@ -1,6 +1,6 @@
-"""Benchmarks as problems: small repositories with a red suite, hidden tests and a reference fix.
+"""Problems as `fix` meets them: small repositories with a red suite, hidden tests and a reference fix.
 
-QuixBugs and HumanEvalFix are read from the user's own copies. A folder of one's own problems has one folder a task:
+Data sets are read by `trm.data.formats` from the user's own copies. A folder of one's own problems has one folder a task:
 
     TASK/repo/        the buggy project with its visible tests, at least one of them red
     TASK/hidden/      test files laid over the repaired project to judge it
@@ -12,29 +12,37 @@ The set "packages" is a file that benchmarks/packages.py wrote: faults in real p
 
 from __future__ import annotations
 
-import ast
 import json
 import os
+import random
+import re
 import subprocess
-import sys
 import tempfile
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from agent.errors import UsageError
-from agent.problems import FROM_COPY, PackageProblem
+from agent.generated import resolved, stub_of
+from agent.problems import FROM_COPY, PackageFault
+from agent.suites import Suite, module_of, program, suite
+from tools.calls import Caller
 from tools.runner import Runner
+from tools.source.leaves import Module, SourceError
 from tools.verdicts import Outcome
-from trm.data.benchmarks import BenchmarkError, read_records, read_tree
+from trm.data.corrupt import break_function
+from trm.data.formats.fields import FormatError
+from trm.data.formats.problem import Problem, Tests
+from trm.data.formats.registry import FORMATS, JUDGED, detect, read
 
 VISIBLE = ("half", "full", "examples")
 DEFAULT_VISIBLE = {"quixbugs": "half", "humanevalfix": "full"}
+TASKS = ("repair", "generate")
+_SPLIT = ("asserts", "stdin", "call")  # kinds of tests that can be shown in part
+_SEEDED = 40  # draws of an operator until one fits
 
-# Upstream skips these two itself: minutes long, or without an end (jkoppel/QuixBugs#47).
-_ENDLESS = {"knapsack": 6404180, "levenshtein": "amanaplanacanalpanama"}
 # Programs whose even-numbered cases all pass on the buggy version: the odd ones are shown.
 _ODD_CASES = frozenset({"detect_cycle", "quicksort"})
 _CONFIG = b'[tool.pytest.ini_options]\naddopts = ""\n'
@@ -43,7 +51,7 @@ _GIT = ("git", "-c", "user.name=eval", "-c", "user.email=eval@localhost", "-c", 
 
 
 @dataclass(frozen=True)
-class Problem:
+class RedRepository:
     """One task. Files are relative POSIX paths -> contents; `reference` has the right version of files that differ.
 
     python: interpreter of its tests, "" for that of the settings. judged: ids of the tests that decide, () for all tests of
@@ -85,34 +93,32 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         target.write_bytes(data)
 
 
-def load(name: str, data: Path | None, visible: str | None = None) -> list[Problem]:
-    """The problems of `name`: quixbugs, humanevalfix, or a folder of problems.
+def load(
+    name: str, data: Path | None, visible: str | None = None, *, task: str = "repair", limit: int | None = None
+) -> list[RedRepository]:  # fmt: skip
+    """The first `limit` problems of `name`: a data set, packages, or a folder of problems.
 
-    visible: which tests the agent sees: "half" of the cases, the "full" test or the docstring's "examples"; None for the
-    set's own default. Raises UsageError for an unknown set, a copy that cannot be read, or a choice that the set lacks.
+    visible: which tests the agent sees: "half" of the cases, the "full" test or the published "examples"; None for the set's
+    own default. task: "repair" of the published bug, or of one that an operator makes where there is none but a right program;
+    "generate": the program is a stub. Raises UsageError for an unknown set, a copy that cannot be read, or a choice that the
+    set lacks.
     """
     if visible is not None and visible not in VISIBLE:
         raise UsageError(f"unknown choice of tests {visible!r}", f"one of {', '.join(VISIBLE)}")
-    try:
-        if name == "quixbugs":
-            return list(_quixbugs(_needed(name, data), visible or "half"))
-        if name == "humanevalfix":
-            return list(_humanevalfix(_needed(name, data), visible or "full"))
-        if name == "packages":
-            if visible is not None:
-                raise UsageError("packages fixes which tests are visible", "leave --visible out")
-            return list(_packages(_needed(name, data)))
-    except BenchmarkError as error:
-        raise UsageError(str(error), f"--data is where your copy of {name} is") from error
+    if task not in TASKS:
+        raise UsageError(f"unknown task {task!r}", f"one of {', '.join(TASKS)}")
+    if name in {form.name for form in FORMATS}:
+        return list(islice(_of_set(name, _needed(name, data), visible, task), limit))
+    if (name == "packages" or Path(name).is_dir()) and (visible is not None or task != "repair"):
+        what = "packages fixes" if name == "packages" else "a folder of problems fixes"
+        raise UsageError(f"{what} which tests are visible", "leave --visible and --task out")
+    if name == "packages":
+        return list(islice(_packages(_needed(name, data)), limit))
     folder = Path(name)
     if not folder.is_dir():
+        known = ", ".join(sorted({*JUDGED, "packages"}))
         raise UsageError(
-            f"{name}: neither a known set nor a folder",
-            "quixbugs, humanevalfix, packages, or a folder of problems",
-        )
-    if visible is not None:
-        raise UsageError(
-            "a folder of problems fixes which tests are visible", "leave --visible out"
+            f"{name}: neither a known set nor a folder", f"{known}, or a folder of problems"
         )
     problems = [_of_folder(task) for task in sorted(folder.iterdir()) if (task / "repo").is_dir()]
     if not problems:
@@ -120,7 +126,7 @@ def load(name: str, data: Path | None, visible: str | None = None) -> list[Probl
             f"{name}: no task with a repo folder in it",
             "its layout: TASK/repo, TASK/hidden, TASK/meta.json",
         )
-    return problems
+    return problems[:limit]
 
 
 def _needed(name: str, data: Path | None) -> Path:
@@ -129,165 +135,122 @@ def _needed(name: str, data: Path | None) -> Path:
     return data
 
 
-# QuixBugs.
+# Data sets.
 
 
-def _quixbugs(data: Path, visible: str) -> Iterator[Problem]:
-    if visible == "examples":
-        raise UsageError("quixbugs has no examples to show", "--visible half or full")
-    files = read_tree(
-        data, "python_programs", "correct_python_programs", "json_testcases", "python_testcases"
-    )
-    names = [
-        Path(path).stem
-        for path in files
-        if path.startswith("python_programs/") and path.endswith(".py")
-    ]
-    for name in sorted(names):
-        if name == "node" or name.endswith("_test"):
-            continue
-        imports, tests = _quixbugs_tests(name, files)
-        shown, kept = tests[0::2], tests[1::2]
-        if name in _ODD_CASES:
-            shown, kept = kept, shown
-        if visible == "full":
-            shown, kept = tests, tests
-        module = f"{name}.py"
-        repo = {module: files[f"python_programs/{module}"], f"test_{name}.py": _test_file(imports, shown),
-                "pyproject.toml": _CONFIG}  # fmt: skip
-        if any("Node" in test for _, test in tests):
-            repo["node.py"] = files["python_programs/node.py"]
-        yield Problem("quixbugs", name, repo, {f"test_{name}_hidden.py": _test_file(imports, kept)},
-                      {module: files[f"correct_python_programs/{module}"]})  # fmt: skip
-
-
-def _quixbugs_tests(name: str, files: Mapping[str, bytes]) -> tuple[str, list[tuple[str, str]]]:
-    """Imports, and (name, body) of every case."""
-    cases = files.get(f"json_testcases/{name}.json")
-    if cases is None:
-        return _graph_tests(name, files[f"python_testcases/test_{name}.py"].decode())
-    tests: list[tuple[str, str]] = []
-    for number, line in enumerate(filter(str.strip, cases.decode().splitlines()), 1):
-        given, expected = json.loads(line)
-        given = given if isinstance(given, list) else [given]
-        if given and given[0] == _ENDLESS.get(name):
-            continue
-        call = f"{name}({', '.join(map(repr, given))})"
-        if name in ("flatten", "kheapsort"):
-            call = f"list({call})"
-        right = repr([tuple(move) for move in expected] if name == "hanoi" else expected)
-        if name == "sqrt":
-            right = f"pytest.approx({right}, abs={given[-1]!r})"
-        tests.append((f"test_{number}", f"assert {call} == {right}"))
-    return ("import pytest\n" if name == "sqrt" else "") + f"from {name} import {name}\n", tests
-
-
-def _graph_tests(name: str, source: str) -> tuple[str, list[tuple[str, str]]]:
-    """Upstream's test functions, each with the module's set-up statements of its own: upstream's share and change nodes."""
-    tree = ast.parse(source)
-    setup = [
-        node
-        for node in tree.body
-        if not isinstance(node, (ast.Import, ast.ImportFrom, ast.If, ast.FunctionDef))
-    ]
-    tests: list[tuple[str, str]] = []
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test"):
-            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
-            tests.append(
-                (
-                    f"test_{node.name.removeprefix('test')}",
-                    "\n".join(map(ast.unparse, [*setup, *body])),
-                )
-            )
-    imports = "from node import Node\n" if "Node(" in source else ""
-    return f"{imports}from {name} import {name}\n", tests
-
-
-# HumanEvalFix.
-
-
-def _humanevalfix(data: Path, visible: str) -> Iterator[Problem]:
-    if visible == "half":
-        raise UsageError("humanevalfix is not split in half", "--visible full or examples")
-    for row in read_records(data):
-        if "buggy_solution" not in row:
-            raise BenchmarkError(f"{data}: not humanevalpack.jsonl (no field buggy_solution)")
-        entry = row["entry_point"]
-        module = entry if entry not in sys.stdlib_module_names else f"{entry}_"
-        right = row["declaration"] + row["canonical_solution"]
-        whole = _check_tests(row["test"], entry, module, right, split=False)
-        shown = whole and _check_tests(
-            row["test" if visible == "full" else "example_test"], entry, module, right
-        )
-        if not whole or not shown:
-            continue  # no usable examples
-        number = int(row["task_id"].rpartition("/")[2])
-        repo = {f"{module}.py": (row["declaration"] + row["buggy_solution"]).encode(), f"test_{module}.py": shown,
-                "pyproject.toml": _CONFIG}  # fmt: skip
-        yield Problem("humanevalfix", f"{number:03d}_{entry}", repo, {f"test_{module}_hidden.py": whole},
-                      {f"{module}.py": right.encode()}, row.get("bug_type", ""))  # fmt: skip
-
-
-def _check_tests(
-    text: str, entry: str, module: str, program: str, split: bool = True
-) -> bytes | None:
-    """A test file of a `check(candidate)` function: one test an assert where the statements allow it, else one in all.
-
-    None where the text is empty or not Python (a few docstring examples are neither).
-    """
+def _of_set(name: str, data: Path, visible: str | None, task: str) -> Iterator[RedRepository]:
+    hint = f"--data is where your copy of {name} is"
     try:
-        tree = ast.parse(textwrap.dedent(text))
-    except SyntaxError:
-        return None
-    checks = [
-        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"
-    ]
-    if not checks:
-        return None
-    check = checks[0]
-    helpers = [node for node in tree.body if node is not check and not isinstance(node, ast.Expr)]
-    tests = _split(check.body) if split else [("test_all", "\n".join(map(ast.unparse, check.body)))]
-    argument = check.args.args[0].arg
-    defined = {
-        node.name for node in ast.parse(program).body if isinstance(node, ast.FunctionDef)
-    } - {entry}
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & defined
-    alias = f" as {argument}" if argument != entry else ""
-    imports = "".join(
-        f"from {module} import {name}\n" for name in [f"{entry}{alias}", *sorted(used)]
-    )
-    return _test_file(imports + "".join(f"{ast.unparse(node)}\n" for node in helpers), tests)
+        form = detect(data)
+        if form.name != name:
+            raise UsageError(
+                f"{data} is {form.title}", f"trm-agent eval {form.name}, or another --data"
+            )
+        any_tests = any_repository = False
+        with Caller(lines=1_000_000, cpu=20.0, longest=100_000) as caller:
+            for problem in read(data, form=form):
+                any_tests = any_tests or bool(problem.hidden)
+                repository = _repository(problem, caller, visible, task)
+                if repository is not None:
+                    any_repository = True
+                    yield repository
+    except FormatError as error:
+        raise UsageError(str(error), hint) from error
+    if not any_repository:
+        if not any_tests:
+            raise UsageError(
+                f"{form.title} publishes no tests here", "it can be read, but not be evaluated on"
+            )
+        chosen = f" with --visible {visible}" if visible else ""
+        raise UsageError(
+            f"{form.title} has nothing for --task {task}{chosen}", "another --task or --visible"
+        )
 
 
-def _split(body: Sequence[ast.stmt]) -> list[tuple[str, str]]:
-    """One test an assert or loop, each after all plain statements that stand before it. Constant asserts are dropped."""
-    tests: list[tuple[str, str]] = []
-    setup: list[str] = []
-    for node in body:
-        if isinstance(node, ast.Assert):
-            if isinstance(node.test, ast.Constant):
-                continue
-            # "This prints if this assert fails" says less than the values that pytest shows without it
-            lines = [*setup, f"assert {ast.unparse(node.test)}"]
-        elif isinstance(node, (ast.For, ast.While, ast.With, ast.Try, ast.If)):
-            lines = [*setup, ast.unparse(node)]
-        else:
-            if not (isinstance(node, ast.Expr) and ast.unparse(node).startswith("print(")):
-                setup.append(ast.unparse(node))
-            continue
-        tests.append((f"test_{len(tests) + 1}", "\n".join(lines)))
-    return tests
+def _repository(
+    problem: Problem, caller: Caller, visible: str | None, task: str
+) -> RedRepository | None:
+    """The problem as a repository; None where it lacks a bug, tests, or the choice of tests."""
+    found = _faulty(problem) if task == "repair" else (stub_of(problem), "stub")
+    if found is None or not found[0].strip():
+        return None
+    problem = resolved(problem, caller)
+    both = _shared_out(problem, visible or DEFAULT_VISIBLE.get(problem.source))
+    if both is None:
+        return None
+    shown, kept = both
+    faulty, kind = found
+    module = module_of(problem)
+    config = {"pyproject.toml": _CONFIG}
+    extra = {
+        path: text.encode() for path, text in [*shown.files, *kept.files, *problem.support.items()]
+    }
+    return RedRepository(
+        problem.source, _task_of(problem),
+        {f"{module}.py": program(problem, faulty).encode(), f"test_{module}.py": shown.text(), **config, **extra},
+        {f"test_{module}_hidden.py": kept.text()},
+        {f"{module}.py": program(problem, problem.code).encode()} if problem.code else {}, kind,
+    )  # fmt: skip
+
+
+def _task_of(problem: Problem) -> str:
+    """ "012_entry" of "Set/12"; any other id without what a path must not have."""
+    number = re.fullmatch(r".*/(\d+)", problem.task)
+    if number and problem.entry_point:
+        return f"{int(number[1]):03d}_{problem.entry_point}"
+    return re.sub(r"[^\w.-]+", "_", problem.task)
+
+
+def _faulty(problem: Problem) -> tuple[str, str] | None:
+    """A wrong program and what is wrong: the published one, or the right one after an operator of the repair's own."""
+    if problem.buggy:
+        return problem.buggy, problem.bug_type
+    try:
+        module = Module(problem.code.encode())
+    except SourceError:
+        return None
+    rng = random.Random(f"{problem.source} {problem.task}")
+    for _ in range(_SEEDED if module.units else 0):
+        broken = break_function(module, 1, rng, None)
+        if broken is not None:
+            return broken.module.source.decode(), broken.operators[0]
+    return None
+
+
+def _shared_out(problem: Problem, visible: str | None) -> tuple[Suite, Suite] | None:
+    """The tests that are shown and those that judge. None where there are none of this choice."""
+    hidden = problem.hidden
+    if not hidden:
+        return None
+    in_half = hidden.kind in _SPLIT and len(hidden.cases) > 1
+    visible = visible or ("examples" if problem.visible else "half" if in_half else "full")
+    if visible == "half":
+        if not in_half:
+            return None
+        odd = problem.source == "quixbugs" and problem.task in _ODD_CASES
+        shown, kept = _every_second(problem, hidden, odd), _every_second(problem, hidden, not odd)
+    else:
+        shown = suite(problem, hidden if visible == "full" else problem.visible)
+        kept = suite(problem, hidden, split=hidden.kind != "check")
+        if visible == "examples" and not problem.visible:
+            return None
+    return (shown, kept) if shown and kept else None
+
+
+def _every_second(problem: Problem, tests: Tests, odd: bool) -> Suite | None:
+    """Named by the place in the whole."""
+    whole = suite(problem, tests)
+    return whole and replace(whole, tests=whole.tests[odd::2])
 
 
 # Packages.
 
 
-def _packages(data: Path) -> Iterator[Problem]:
+def _packages(data: Path) -> Iterator[RedRepository]:
     """Problems of agent.problems. The files are those that git tracks, or all where there is no repository."""
     try:
         lines = data.read_text(encoding="utf-8").splitlines()
-        problems = [PackageProblem.from_json(line) for line in lines]
+        problems = [PackageFault.from_json(line) for line in lines]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(
             f"{data}: no file of problems: {error}", "benchmarks/packages.py writes one"
@@ -295,7 +258,7 @@ def _packages(data: Path) -> Iterator[Problem]:
     yield from _in_full(problems)
 
 
-def sound(one: PackageProblem) -> PackageProblem | None:
+def sound(one: PackageFault) -> PackageFault | None:
     """Without the tests that fail on the right program in a copy of the project elsewhere; None where no test would be left.
 
     Raises RunnerError where the suite does not run there.
@@ -315,7 +278,7 @@ def sound(one: PackageProblem) -> PackageProblem | None:
     )
 
 
-def _in_full(problems: Sequence[PackageProblem]) -> Iterator[Problem]:
+def _in_full(problems: Sequence[PackageFault]) -> Iterator[RedRepository]:
     trees: dict[str, dict[str, bytes]] = {}
     for one in problems:
         if one.root not in trees:
@@ -327,7 +290,7 @@ def _in_full(problems: Sequence[PackageProblem]) -> Iterator[Problem]:
         ignored = [f"--ignore={path}" for path in one.left_out if "::" not in path]
         deselected = [f"--deselect={test}" for test in one.left_out if "::" in test]
         always = (*FROM_COPY, *ignored)
-        yield Problem("packages", one.task, {**tree, one.path: faulty}, {}, {one.path: tree[one.path]}, one.bug_type,
+        yield RedRepository("packages", one.task, {**tree, one.path: faulty}, {}, {one.path: tree[one.path]}, one.bug_type,
                       (*always, *deselected), one.python, one.judging, always)  # fmt: skip
 
 
@@ -342,15 +305,7 @@ def _tracked(root: Path) -> dict[str, bytes]:
 # All.
 
 
-def _test_file(imports: str, tests: Sequence[tuple[str, str]]) -> bytes:
-    parts = [
-        imports,
-        *(f"\n\ndef {name}():\n{textwrap.indent(body, '    ')}\n" for name, body in tests),
-    ]
-    return "".join(parts).encode()
-
-
-def _of_folder(task: Path) -> Problem:
+def _of_folder(task: Path) -> RedRepository:
     meta: dict[str, Any] = {}
     if (task / "meta.json").is_file():
         try:
@@ -360,7 +315,7 @@ def _of_folder(task: Path) -> Problem:
     parts = {name: dict(_files_below(task / name)) for name in ("repo", "hidden", "reference")}
     if not parts["hidden"]:
         raise UsageError(f"{task}: no hidden tests", "put test files into its folder `hidden`")
-    return Problem(task.parent.name, task.name, parts["repo"], parts["hidden"], parts["reference"],
+    return RedRepository(task.parent.name, task.name, parts["repo"], parts["hidden"], parts["reference"],
                    str(meta.get("bug_type", "")), tuple(meta.get("pytest_args", ())))  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from agent.apply import apply_diff
 from agent.errors import AgentError, TestsCannotRun, UsageError
-from agent.evalsets import DEFAULT_VISIBLE, Problem, load, write_files
+from agent.evalsets import DEFAULT_VISIBLE, RedRepository, load, write_files
 from agent.events import CandidateTried, Finished, PatchFound
 from agent.settings import PATIENCE
 from tools.runner import Runner
@@ -75,7 +75,7 @@ class Result:
         return json.dumps([self.benchmark, self.task, asdict(self.settings)])
 
 
-def run_problem(problem: Problem, settings: EvalSettings) -> Result:
+def run_problem(problem: RedRepository, settings: EvalSettings) -> Result:
     """Materialize, fix, apply, judge. Errors of the run become a result with status "error"."""
     from agent.loop import FixRequest, fix
 
@@ -131,7 +131,7 @@ def run_problem(problem: Problem, settings: EvalSettings) -> Result:
                        distance=distance, excess=excess, diff=patch.diff, message="" if right else said)  # fmt: skip
 
 
-def judge(problem: Problem, root: Path, python: str) -> tuple[bool, str]:
+def judge(problem: RedRepository, root: Path, python: str) -> tuple[bool, str]:
     """Whether visible and hidden tests all pass on the project at `root`, and the first that does not.
 
     Writes the hidden tests into `root`. Raises TestsCannotRun if the runner cannot start.
@@ -249,7 +249,7 @@ def run_eval(
     known = {
         result.key: result for result in earlier if result.status != "error"
     }  # errors are tried again
-    wanted: list[tuple[Problem, EvalSettings]] = []
+    wanted: list[tuple[RedRepository, EvalSettings]] = []
     for rank in ranks:
         # which checkpoint is of no matter to a rank that reads none
         own = replace(settings, rank=rank, visible=visible or DEFAULT_VISIBLE.get(name, ""),
@@ -269,7 +269,7 @@ def run_eval(
     return [known[key] for key in keys]
 
 
-def _run_all(pairs: Sequence[tuple[Problem, EvalSettings]], jobs: int) -> Iterator[Result]:
+def _run_all(pairs: Sequence[tuple[RedRepository, EvalSettings]], jobs: int) -> Iterator[Result]:
     if jobs <= 1:
         for pair in pairs:
             yield run_problem(*pair)
@@ -301,7 +301,7 @@ def read_results(path: Path) -> list[Result]:
     return results
 
 
-def check(problems: Sequence[Problem], python: str = "") -> Iterator[str]:
+def check(problems: Sequence[RedRepository], python: str = "") -> Iterator[str]:
     """Test the problems themselves: a line for each whose reference fails, or whose buggy program passes the visible tests."""
     for problem in problems:
         with tempfile.TemporaryDirectory(prefix="trm-eval-", ignore_cleanup_errors=True) as scratch:

@@ -31,7 +31,7 @@ _SLOW = 5.0  # CPU seconds of a test that is shown
 
 
 @dataclass(frozen=True)
-class PackageProblem:
+class PackageFault:
     """A faulty file of the project at `root`, whose tests `python` runs.
 
     source: the faulty text of `path`. judging: ids of the tests that judge the repair; left_out: of those that `fix` does not
@@ -52,17 +52,17 @@ class PackageProblem:
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @staticmethod
-    def from_json(line: str) -> PackageProblem:
+    def from_json(line: str) -> PackageFault:
         """The inverse of `to_json`. Raises ValueError or TypeError."""
         record = json.loads(line)
-        return PackageProblem(**{
+        return PackageFault(**{
             **record, "judging": tuple(record["judging"]), "left_out": tuple(record["left_out"]),
         })  # fmt: skip
 
 
 def problems(
     project: Project, number: int, *, seconds: float = 0.0, seed: int = 0
-) -> Iterator[PackageProblem]:
+) -> Iterator[PackageFault]:
     """Up to `number` problems, each in another unit. Of the tests that cover it every second one is hidden.
 
     Two tests must cover the unit, and one of those that are shown must fail. Raises RunnerError where the suite does not run.
@@ -84,7 +84,7 @@ def problems(
 
 def _problem(
     project: Project, found: Killed, number: int, rng: random.Random
-) -> PackageProblem | None:
+) -> PackageFault | None:
     failing, passing = set(found.run.failing), [r.nodeid for r in found.run.results]
     target = found.trial.target
     return _shared_out(
@@ -97,7 +97,7 @@ def _problem(
 def _shared_out(
     task: str, root: Path, python: str, path: str, source: bytes, failing: list[str], passing: list[str], whole: SuiteRun,
     rng: random.Random, kind: str, gone: Sequence[str] = (),
-) -> PackageProblem | None:  # fmt: skip
+) -> PackageFault | None:  # fmt: skip
     """The tests alternately shown and hidden, the failing ones first; None where there is too little to share."""
     if not failing or len(failing) + len(passing) < 2:
         return None
@@ -109,10 +109,10 @@ def _shared_out(
     ]
     left_out = tuple(dict.fromkeys([*hidden, *useless, *gone]))
     text = source.decode("utf-8", "surrogateescape")
-    return PackageProblem(task, str(root), python, path, text, tuple(order), left_out, kind)
+    return PackageFault(task, str(root), python, path, text, tuple(order), left_out, kind)
 
 
-def fix_problem(fix: Fix, repository: git.Repo, trees: Path, python: str) -> PackageProblem | None:
+def fix_problem(fix: Fix, repository: git.Repo, trees: Path, python: str) -> PackageFault | None:
     """The problem that a mined fix solved; None where no test of its time tells before from after in `python`.
 
     repository: with the history; the project as it was after the fix is written below `trees`. Raises RunnerError where its

@@ -19,13 +19,13 @@ from pathlib import Path
 import git
 
 from agent.evalsets import sound
-from agent.problems import PackageProblem, fix_problem, problems
+from agent.problems import PackageFault, fix_problem, problems
 from agent.projects import Project, Task, project_of
 from tools.verdicts import RunnerError
 from trm.data.fixes import read
 
 
-def repaired(project: Project, fixes: Path, trees: Path) -> Iterator[PackageProblem]:
+def repaired(project: Project, fixes: Path, trees: Path) -> Iterator[PackageFault]:
     """Problems of the project's fixes of a single function in commits that touch tests, the newest first."""
     repository = git.Repo(project.root)
     age = {commit.hexsha: number for number, commit in enumerate(repository.iter_commits())}

@@ -20,7 +20,7 @@ from typing import Any
 from rank import Fix, reference, suite_run
 
 from agent import locate
-from agent.evalsets import Problem, load, write_files
+from agent.evalsets import RedRepository, load, write_files
 from agent.reading import LONGEST_UNIT, encode_suspect
 from tools.source.leaves import Leaf
 from tools.verdicts import RunnerError
@@ -30,7 +30,7 @@ from trm.predict import Predictor
 SHOWN = 0.02  # start mass or suspicion of a line that is printed
 
 
-def shown(problem: Problem, fix: Fix, predictor: Predictor, kept: Path | None) -> str:
+def shown(problem: RedRepository, fix: Fix, predictor: Predictor, kept: Path | None) -> str:
     """The page of one problem. Raises RunnerError."""
     run, files = suite_run(problem, kept)
     path, name, wanted = fix

@@ -28,7 +28,7 @@ import numpy as np
 
 from agent import locate
 from agent.budget import Budget
-from agent.evalsets import Problem, load, write_files
+from agent.evalsets import RedRepository, load, write_files
 from agent.reading import Reader
 from tools.runner import Runner
 from tools.source.edits import Edit
@@ -43,7 +43,7 @@ MOST = 3000  # candidates counted
 Fix = tuple[str, str, tuple[int, int, tuple[str, ...]]]  # path, unit, canonical edit
 
 
-def reference(problem: Problem) -> Fix | None:
+def reference(problem: RedRepository) -> Fix | None:
     """The reference as one canonical edit of one function, None if it is not that."""
     found: list[Fix] = []
     for path, data in problem.reference.items():
@@ -63,7 +63,7 @@ def _functions(source: bytes) -> dict[str, list[str]]:
             for u in module.units if u.kind == "function"}  # fmt: skip
 
 
-def suite_run(problem: Problem, kept: Path | None) -> tuple[SuiteRun, dict[str, bytes]]:
+def suite_run(problem: RedRepository, kept: Path | None) -> tuple[SuiteRun, dict[str, bytes]]:
     """The run of the visible tests, and the files below the root."""
     name = hashlib.sha256(repr((problem.task, sorted(problem.files.items()))).encode()).hexdigest()
     file = kept / f"{problem.task.replace('/', '-')}-{name[:12]}.pickle" if kept else None

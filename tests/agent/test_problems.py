@@ -9,7 +9,7 @@ import pytest
 from agent.errors import UsageError
 from agent.evalsets import load, sound
 from agent.evaluate import EvalSettings, check, run_problem
-from agent.problems import PackageProblem, problems
+from agent.problems import PackageFault, problems
 from agent.projects import Project
 
 BOX = '''def clamp(value, low=0, high=3):
@@ -72,7 +72,7 @@ def made(root):
 def test_a_problem_shows_a_failing_test_and_hides_half(made):
     assert len({problem.source for problem in made}) == len(made) == 2
     for problem in made:
-        assert PackageProblem.from_json(problem.to_json()) == problem
+        assert PackageFault.from_json(problem.to_json()) == problem
         assert problem.path == "src/boxes/box.py" and problem.source != BOX
         hidden = [test for test in problem.left_out if test in problem.judging]
         assert len(hidden) == len(problem.judging) // 2 >= 1

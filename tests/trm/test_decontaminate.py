@@ -10,8 +10,8 @@ import textwrap
 import pytest
 
 from tools.source.leaves import Module
-from trm.data.benchmarks import BenchmarkError, programs
-from trm.data.decontaminate import Blocklist, normalize, shingles
+from trm.data.decontaminate import Blocklist, normalize, programs, shingles
+from trm.data.formats.fields import FormatError
 
 BENCHMARK = '''
 def running_maximum(numbers: list, start: int) -> list:
@@ -52,7 +52,7 @@ def copies(tmp_path):
     path = tmp_path / "pack.jsonl"
     lines = BENCHMARK.lstrip().split("\n", 1)
     row = {"task_id": "Python/7", "declaration": lines[0] + "\n", "canonical_solution": lines[1],
-           "buggy_solution": lines[1].replace(">", ">="), "entry_point": "running_maximum"}  # fmt: skip
+           "buggy_solution": lines[1].replace(">", ">="), "entry_point": "running_maximum", "test": ""}  # fmt: skip
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
     return path
 
@@ -134,13 +134,16 @@ def test_the_shipped_list_has_both_development_sets_and_spares_the_standard_libr
 
 def test_copies_are_read_from_folders_and_git_directories(tmp_path):
     folder = tmp_path / "copy"
-    (folder / "python_programs").mkdir(parents=True)
-    (folder / "python_programs" / "peaks.py").write_text(COPY, encoding="utf-8")
+    for name in ("python_programs", "correct_python_programs"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "peaks.py").write_text(COPY, encoding="utf-8")
     (folder / "python_programs" / "peaks_test.py").write_text(
         "raise SystemExit\n", encoding="utf-8"
     )
     from_folder = list(programs(folder))
-    assert [(p.benchmark, p.task, p.source) for p in from_folder] == [("quixbugs", "peaks", COPY)]
+    assert [(p.benchmark, p.task, p.source) for p in from_folder] == [
+        ("quixbugs", "peaks", COPY)
+    ] * 2
     git = ["git", "-c", "user.name=n", "-c", "user.email=e@e", "-C", str(folder)]
     for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
         subprocess.run([*git, *command], check=True)
@@ -154,10 +157,14 @@ def test_what_is_no_benchmark_is_named(tmp_path):
     other = tmp_path / "other.jsonl"
     other.write_text('{"text": "x"}\n', encoding="utf-8")
     with pytest.raises(
-        BenchmarkError, match=r"other\.jsonl: not a benchmark that we know \(fields: text\)"
+        FormatError, match=r"other\.jsonl: no data set that we know \(fields: text\)"
     ):
         list(programs(other))
-    with pytest.raises(BenchmarkError, match=r"missing\.jsonl"):
+    with pytest.raises(FormatError, match=r"missing\.jsonl"):
         list(programs(tmp_path / "missing.jsonl"))
-    with pytest.raises(BenchmarkError, match="neither has"):
+    with pytest.raises(FormatError, match="no data set that we know"):
         list(programs(tmp_path))
+    row = {"instruction": "Double it.", "output": "def f(x):\n    return 2 * x\n"}
+    other.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    with pytest.raises(FormatError, match="Alpaca Python publishes no programs to keep out"):
+        list(programs(other))

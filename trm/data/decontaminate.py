@@ -5,7 +5,8 @@ To make it anew:
 
     python -c "from trm.data.decontaminate import regenerate; regenerate()" QUIXBUGS_DIR humanevalpack.jsonl [more copies ...]
 
-where a copy is anything that `trm.data.benchmarks.programs` reads (the shipped list: those two, MBPP, DebugBench, ConDefects).
+where a copy is anything that `trm.data.formats` reads and that has rules below (the shipped list: those two, MBPP, DebugBench,
+ConDefects).
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ import re
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
 
 from tools.source.leaves import LAYOUT, NEWLINE, Module, SourceError
-from trm.data.benchmarks import programs
+from trm.data.formats.fields import FormatError
+from trm.data.formats.registry import detect, read
 
 PACKAGED = Path(__file__).with_name("blocklist.json.gz")
 SHINGLE = 8  # tokens
@@ -126,8 +128,13 @@ RULES = {
     "quixbugs": Rule(named=True),
     "humanevalfix": Rule(named=True),
     "humaneval": Rule(named=True),
+    "evalplus": Rule(named=True),
     "mbpp": Rule(modulus=2, hits=4),
     "cruxeval": Rule(modulus=2, hits=4),
+    "bigcodebench": Rule(modulus=2, hits=4),
+    "ds1000": Rule(modulus=2, hits=4),
+    "apps": Rule(modulus=32, hits=3),
+    "codecontests": Rule(modulus=32, hits=3),
     "debugbench": Rule(modulus=8, hits=3),
     "condefects": Rule(modulus=32, hits=3),
 }
@@ -149,6 +156,33 @@ class Entry:
         return f"{self.benchmark} {self.task}".rstrip()
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program text of a benchmark; `task` names its task within the set ("gcd", "Python/12")."""
+
+    benchmark: str
+    task: str
+    source: str
+
+
+def programs(path: Path) -> Iterator[Program]:
+    """The right programs of the benchmark copy at `path`; of QuixBugs and HumanEvalPack the buggy ones as well.
+
+    Raises FormatError for what is no benchmark, or damaged: a list with holes would let its functions through.
+    """
+    form = detect(path)
+    if form.name not in RULES:
+        raise FormatError(f"{path}: {form.title} publishes no programs to keep out of a corpus")
+    for problem in read(path, strict=True, form=form):
+        both = form.name in ("quixbugs", "humanevalfix")
+        for source in (problem.buggy, problem.code) if both else (problem.code,):
+            if source:
+                yield Program(form.name, problem.task, source)
+        for name, source in problem.support.items():
+            if name.endswith(".py"):
+                yield Program(form.name, name.removesuffix(".py"), source)
+
+
 class Blocklist:
     """Answers whether a function is (nearly) one of a benchmark's."""
 
@@ -168,7 +202,7 @@ class Blocklist:
 
     @classmethod
     def from_benchmarks(cls, paths: Iterable[Path]) -> Blocklist:
-        """From copies of benchmarks (see `trm.data.benchmarks.programs`). Raises BenchmarkError for anything else."""
+        """From copies of benchmarks (see `programs`). Raises FormatError for anything else."""
         found: dict[tuple[str, str], Entry] = {}
         for path in paths:
             for program in programs(path):
