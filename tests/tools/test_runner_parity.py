@@ -2,101 +2,36 @@
 
 from __future__ import annotations
 
-import ast
-import io
+import importlib.util
+import os
 import shutil
 import sys
-import tokenize
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tools.runner import Limits, Outcome, Runner
+from tools.runner import Limits, Runner
 
-REPOS = Path(__file__).parent.parent / "fixtures" / "repos"
-OTHER = {
-    "+": ["-"], "-": ["+"], "*": ["+", "//"], "/": ["*"], "//": ["/"], "%": ["*"], "==": ["!="],
-    "!=": ["=="], "<": ["<=", ">"], "<=": ["<"], ">": [">="], ">=": [">"], "+=": ["-=", "="],
-    "-=": ["+="], "and": ["or"], "or": ["and"], "not": [""], "is": ["is not"], "in": ["not in"],
-    "True": ["False"], "False": ["True"], "None": ["0"], "return": ["yield", ""], "max": ["min"],
-    "sum": ["len"], "if": ["while"], "break": ["continue"], "lru_cache": ["wraps"],
-}  # fmt: skip
+TESTS = Path(__file__).parents[1]
+REPOS = TESTS / "fixtures" / "repos"
 
-
-def mutants(source: bytes) -> Iterator[tuple[str, bytes]]:
-    """(what was done, new content): one token replaced, or one line deleted or doubled."""
-    text = source.decode()
-    lines = text.splitlines(keepends=True)
-    starts = [0]
-    for line in lines:
-        starts.append(starts[-1] + len(line))
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        replacements = OTHER.get(token.string, [])
-        if token.type == tokenize.NUMBER:
-            replacements = [f"({token.string} + 1)", "0"]
-        elif token.type == tokenize.STRING and "\n" not in token.string:
-            replacements = ["'zz'"]
-        begin = starts[token.start[0] - 1] + token.start[1]
-        end = starts[token.end[0] - 1] + token.end[1]
-        for new in replacements:
-            yield (
-                f"{token.start}: {token.string} -> {new}",
-                (text[:begin] + new + text[end:]).encode(),
-            )
-    for number, line in enumerate(lines):
-        if line.strip():
-            indent = line[: len(line) - len(line.lstrip())]
-            rest = lines[:number] + [indent + "pass\n"] + lines[number + 1 :]
-            yield f"line {number + 1} -> pass", "".join(rest).encode()
-            twice = lines[: number + 1] + lines[number:]
-            yield f"line {number + 1} doubled", "".join(twice).encode()
+spec = importlib.util.spec_from_file_location("parity", TESTS / "parity.py")
+assert spec is not None and spec.loader is not None
+parity: Any = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = parity  # dataclasses look there
+spec.loader.exec_module(parity)
 
 
-def compiles(data: bytes) -> bool:
-    try:
-        ast.parse(data)
-    except (SyntaxError, ValueError):
-        return False
-    return True
-
-
-def outcomes(results) -> dict[str, bool]:
-    good = (Outcome.PASSED, Outcome.SKIPPED)
-    return {result.nodeid: result.outcome in good for result in results}
-
-
-def disagreements(runner: Runner, path: str, chosen: list[tuple[str, bytes]]) -> list[str]:
-    """What the worker and a plain process judge differently; each test by itself."""
-    run = runner.baseline()
-    tests = [result.nodeid for result in run.results]
-    names = [name for name, _ in chosen]
-    candidates = [(number, {path: data}) for number, (_, data) in enumerate(chosen)]
-    found = []
-    for number, verdict in runner.validate_many(candidates, tests, stop_at_first=False):
-        # What hung here hangs there; the rest must not be cut on a busy machine.
-        limit = 4.0 if verdict.outcome is Outcome.TIMEOUT else 90.0
-        plain = runner.confirm(candidates[number][1], limit_seconds=limit)
-        ours, theirs = outcomes(verdict.results), outcomes(plain.results)
-        same = verdict.passed == (plain.exit_code == 0)
-        if plain.exit_code == -1 or verdict.outcome in (Outcome.TIMEOUT, Outcome.CRASHED):
-            same = same and plain.exit_code != 0 and not verdict.passed
-        elif not plain.collection_errors and verdict.outcome is not Outcome.INVALID:
-            same = same and ours == theirs
-        if not same:
-            what = {test for test in ours | theirs if ours.get(test) != theirs.get(test)}
-            found.append(f"{names[number]}: {verdict.method} {verdict.outcome} {what}")
-    return found
-
-
-def judged(repo: str, path: str, tmp_path: Path, step: int) -> tuple[list[str], int]:
+def judged(repo: str, path: str, tmp_path: Path, step: int) -> tuple[list[Any], int]:
     root = tmp_path / repo
     shutil.copytree(REPOS / repo, root)
-    source = (root / path).read_bytes()
-    chosen = [pair for pair in mutants(source) if compiles(pair[1])][::step]
+    chosen = list(parity.mutants((root / path).read_bytes()))[::step]
     assert chosen
     with Runner(root, sys.executable, limits=Limits(wall_floor=1.0)) as runner:
-        return disagreements(runner, path, chosen), len(chosen)
+        tests = [result.nodeid for result in runner.baseline().results]
+        cases = list(parity.compare(runner, path, chosen, tests))
+    return [case for case in cases if not case.same], len(chosen)
 
 
 @pytest.fixture(autouse=True)
@@ -129,3 +64,25 @@ def test_every_mutant_is_judged_alike(repo: str, path: str, tmp_path: Path) -> N
     wrong, count = judged(repo, path, tmp_path, step=1)
     assert count >= 8
     assert wrong == []
+
+
+# Real packages: a few mutants each, of which one needs an event loop; `python tests/parity.py` takes more of more.
+REAL = ("hyperframe", "async-timeout")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_mutants_of_real_packages_are_judged_alike(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TRM_PARITY=DIR keeps the archives, TRM_PARITY_MUTANTS=N takes more."""
+    package = next(each for each in parity.PACKAGES if each.name == name)
+    cache = Path(os.environ.get("TRM_PARITY") or tmp_path / "archives")
+    if reason := parity.fetch([package], cache):
+        pytest.skip(f"{name} cannot be had: {reason}")
+    monkeypatch.setenv("PYTHONPATH", "")  # it is changed, and put back at the end
+    count = int(os.environ.get("TRM_PARITY_MUTANTS", "8"))
+    cases = parity.judge(package, cache, tmp_path, sys.executable, count, seed=0)
+    assert len(cases) == count
+    assert [case for case in cases if not case.same] == []
+    assert {case.accepted for case in cases} >= {False}
