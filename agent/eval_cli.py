@@ -16,7 +16,8 @@ def evaluate(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="SET", help="quixbugs, humanevalfix, packages, or a folder of problems."
+            metavar="SET",
+            help="A set that data info knows (quixbugs, humanevalfix, evalplus, livecodebench, ...), packages, or a folder.",
         ),
     ],
     data: Annotated[
@@ -31,6 +32,21 @@ def evaluate(
     visible: Annotated[
         str | None,
         typer.Option(metavar="V", help="Tests that the agent sees: half, full, examples."),
+    ] = None,
+    task: Annotated[
+        str,
+        typer.Option(
+            metavar="T",
+            help="repair: the set's bug, or one seeded into its solution; generate: from a stub.",
+        ),
+    ] = "repair",
+    samples: Annotated[
+        Path | None,
+        typer.Option(
+            "--samples",
+            metavar="F",
+            help="Nothing is repaired: judge the programs of F (task_id, solution), pass@k.",
+        ),
     ] = None,
     max_seconds: Annotated[float, typer.Option(metavar="S", help="Wall time a problem.")] = 60.0,
     max_candidates: Annotated[
@@ -60,10 +76,13 @@ def evaluate(
     """Run the real fix on each problem of SET; hidden tests decide. The table goes to stdout."""
     if json is not None and not json.absolute().parent.is_dir():
         raise UsageError(f"--json {json}: no such folder", "make it first")
+    if samples is not None:
+        _judge(name, data, samples, limit, python)
+        return
     from agent import evaluate as evaluation
 
     if check:
-        problems = evaluation.load(name, data, visible)[:limit]
+        problems = evaluation.load(name, data, visible, task=task, limit=limit)
         odd = 0
         for line in evaluation.check(problems, python):
             print(line, flush=True)
@@ -73,11 +92,32 @@ def evaluate(
     from agent.evalreport import table
 
     settings = evaluation.EvalSettings(max_seconds=max_seconds, max_candidates=max_candidates, checkpoint=checkpoint,
-                                       seed=seed, python=python, patience=patience)  # fmt: skip
+                                       seed=seed, python=python, patience=patience, task=task)  # fmt: skip
     results = evaluation.run_eval(
         name, data, tuple(rank.split(",")), limit, visible, json, jobs, settings
     )
     print(table(results))
+
+
+def _judge(name: str, data: Path | None, file: Path, limit: int | None, python: str) -> None:
+    """A line a task and pass@k on stdout."""
+    from itertools import islice
+
+    from agent.evalsets import published
+    from agent.validators import pass_at_k, read_samples, score
+
+    samples = read_samples(file)
+    scored = []
+    for one in score(islice(published(name, data), limit), samples, python):
+        scored.append(one)
+        first = next((each for each in one.judged if not each.passed), None)
+        said = f": {first.test} {first.message}".rstrip(": ")[:150] if first else ""
+        print(f"{one.task}: {one.right} of {len(one.judged)} right{said}", flush=True)
+    fewest = min((len(one.judged) for one in scored), default=0)
+    for k in (1, 5, 10, 100):
+        if k <= fewest:
+            mean = sum(pass_at_k(len(one.judged), one.right, k) for one in scored) / len(scored)
+            print(f"pass@{k} {mean:.3f} of {len(scored)} problems")
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.errors import UsageError
-from agent.generated import resolved, stub_of
+from agent.generated import ASKED, resolved, stub_of
 from agent.problems import FROM_COPY, PackageFault
 from agent.suites import Suite, module_of, program, suite
 from tools.calls import Caller
@@ -108,7 +108,7 @@ def load(
     if task not in TASKS:
         raise UsageError(f"unknown task {task!r}", f"one of {', '.join(TASKS)}")
     if name in {form.name for form in FORMATS}:
-        return list(islice(_of_set(name, _needed(name, data), visible, task), limit))
+        return list(islice(_of_set(name, data, visible, task), limit))
     if (name == "packages" or Path(name).is_dir()) and (visible is not None or task != "repair"):
         what = "packages fixes" if name == "packages" else "a folder of problems fixes"
         raise UsageError(f"{what} which tests are visible", "leave --visible and --task out")
@@ -138,33 +138,41 @@ def _needed(name: str, data: Path | None) -> Path:
 # Data sets.
 
 
-def _of_set(name: str, data: Path, visible: str | None, task: str) -> Iterator[RedRepository]:
-    hint = f"--data is where your copy of {name} is"
+def published(name: str, data: Path | None) -> Iterator[Problem]:
+    """The problems of the set `name` that have tests. Raises UsageError where `data` is no copy of it or has no tests."""
+    path = _needed(name, data)
+    any_tests = False
     try:
-        form = detect(data)
+        form = detect(path)
         if form.name != name:
-            raise UsageError(
-                f"{data} is {form.title}", f"trm-agent eval {form.name}, or another --data"
-            )
-        any_tests = any_repository = False
-        with Caller(lines=1_000_000, cpu=20.0, longest=100_000) as caller:
-            for problem in read(data, form=form):
-                any_tests = any_tests or bool(problem.hidden)
-                repository = _repository(problem, caller, visible, task)
-                if repository is not None:
-                    any_repository = True
-                    yield repository
+            hint = f"trm-agent eval {form.name}, or another --data"
+            raise UsageError(f"{path} is {form.title}", hint)
+        for problem in read(path, form=form):
+            if problem.hidden:
+                any_tests = True
+                yield problem
     except FormatError as error:
-        raise UsageError(str(error), hint) from error
-    if not any_repository:
-        if not any_tests:
-            raise UsageError(
-                f"{form.title} publishes no tests here", "it can be read, but not be evaluated on"
-            )
-        chosen = f" with --visible {visible}" if visible else ""
+        raise UsageError(str(error), f"--data is where your copy of {name} is") from error
+    if not any_tests:
         raise UsageError(
-            f"{form.title} has nothing for --task {task}{chosen}", "another --task or --visible"
+            f"{form.title} publishes no tests here", "it can be read, not evaluated on"
         )
+
+
+def _of_set(
+    name: str, data: Path | None, visible: str | None, task: str
+) -> Iterator[RedRepository]:
+    any_repository = False
+    with Caller(**ASKED) as caller:
+        for problem in published(name, data):
+            repository = _repository(problem, caller, visible, task)
+            if repository is not None:
+                any_repository = True
+                yield repository
+    if not any_repository:
+        chosen = f" with --visible {visible}" if visible else ""
+        hint = "another --task or --visible; --samples judges programs"
+        raise UsageError(f"{name} has nothing for --task {task}{chosen}", hint)
 
 
 def _repository(
@@ -174,7 +182,10 @@ def _repository(
     found = _faulty(problem) if task == "repair" else (stub_of(problem), "stub")
     if found is None or not found[0].strip():
         return None
-    problem = resolved(problem, caller)
+    visible_tests, hidden = (
+        resolved(problem, caller, tests) for tests in (problem.visible, problem.hidden)
+    )
+    problem = replace(problem, visible=visible_tests, hidden=hidden)
     both = _shared_out(problem, visible or DEFAULT_VISIBLE.get(problem.source))
     if both is None:
         return None
@@ -194,7 +205,7 @@ def _repository(
 
 
 def _task_of(problem: Problem) -> str:
-    """ "012_entry" of "Set/12"; any other id without what a path must not have."""
+    """Of "Set/12": "012_entry"; any other id without what a path must not have."""
     number = re.fullmatch(r".*/(\d+)", problem.task)
     if number and problem.entry_point:
         return f"{int(number[1]):03d}_{problem.entry_point}"

@@ -36,7 +36,7 @@ ONE_EDIT = 12  # leaves removed and written at most: what "one small edit" means
 
 @dataclass(frozen=True)
 class EvalSettings:
-    """How problems are run. Seconds and candidates bound one problem; patience: as in FixRequest."""
+    """How problems are run. Seconds and candidates bound one problem; patience: as in FixRequest; task: see evalsets.load."""
 
     rank: str = "trm"
     visible: str = ""
@@ -46,6 +46,7 @@ class EvalSettings:
     seed: int = 0
     python: str = ""
     patience: float = PATIENCE
+    task: str = "repair"
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,7 @@ def run_eval(
     """
     if unknown := [rank for rank in ranks if rank not in RANKS]:
         raise UsageError(f"unknown rank {unknown[0]!r}", f"one of {', '.join(RANKS)}")
-    problems = load(name, data, visible)[:limit]
+    problems = load(name, data, visible, task=settings.task, limit=limit)
     earlier = read_results(json_path) if json_path else []
     known = {
         result.key: result for result in earlier if result.status != "error"

@@ -10,7 +10,7 @@ import ast
 import random
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import UsageError
@@ -24,6 +24,11 @@ from trm.data.inputs import argument_lists, parameters
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
+ASKED: dict[str, Any] = {
+    "lines": 1_000_000,
+    "cpu": 20.0,
+    "longest": 100_000,
+}  # of a reference: see `Caller`
 _AT_ONCE = 25  # calls of a request: one that hangs takes the rest of its request with it
 _SCALARS = {
     "int": "integers",
@@ -57,19 +62,11 @@ class Generated:
         return self.killed > 0
 
 
-def resolved(problem: Problem, caller: Caller) -> Problem:
-    """The problem with results for inputs that have none, as its reference returns them.
+def resolved(problem: Problem, caller: Caller, tests: Tests) -> Tests:
+    """`tests` with results for inputs that have none, as the problem's reference returns them.
 
     Inputs are left out for which that is no plain value, or not the same one twice.
     """
-    return replace(
-        problem,
-        visible=_results(problem, problem.visible, caller),
-        hidden=_results(problem, problem.hidden, caller),
-    )
-
-
-def _results(problem: Problem, tests: Tests, caller: Caller) -> Tests:
     if tests.kind != "oracle":
         return tests
     cases = _called(problem, [arguments for arguments, _ in tests.cases], caller)
@@ -160,12 +157,12 @@ def argument_texts(problem: Problem, number: int, seed: int) -> list[str]:
     ]
     needed = arguments[: len(arguments) - len(definition.args.defaults)]
     examples = _examples(problem, len(needed))
+    hinted = [_of_annotation(each.annotation) for each in needed]
     strategies = [
-        _of_annotation(each.annotation) or _of_values([example[place] for example in examples])
-        for place, each in enumerate(needed)
+        _of_values([example[place] for example in examples]) if hint is None else hint
+        for place, hint in enumerate(hinted)
     ]
-    known = ["(" + ", ".join(map(repr, example)) + ",)" for example in examples]
-    texts = [", ".join(map(repr, example)) for example in examples if known]
+    texts = [", ".join(map(repr, example)) for example in examples]
     if all(strategy is not None for strategy in strategies):
         texts += [", ".join(map(repr, values)) for values in _drawn(strategies, number, seed)]
     else:
@@ -252,7 +249,7 @@ def _of_annotation(node: ast.expr | None) -> SearchStrategy[Any] | None:
         and parts[1].value is ...
     ):
         inner = _of_annotation(parts[0])
-        return inner and st.lists(inner, max_size=8).map(tuple)
+        return None if inner is None else st.lists(inner, max_size=8).map(tuple)
     inside = [_of_annotation(part) for part in parts]
     if any(each is None for each in inside):
         return None
@@ -307,7 +304,11 @@ def _of_values(values: Sequence[Any]) -> SearchStrategy[Any] | None:
             inside = [_of_values([value[i] for value in values]) for i in range(longest)]
             return None if any(each is None for each in inside) else st.tuples(*inside)
         inner = _of_values([part for value in values for part in value]) if longest else None
-        return inner and st.lists(inner, max_size=longest + 3, unique=kind is set).map(kind)
+        return (
+            None
+            if inner is None
+            else st.lists(inner, max_size=longest + 3, unique=kind is set).map(kind)
+        )
     return st.sampled_from(list(values))
 
 
