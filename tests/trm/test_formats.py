@@ -350,7 +350,8 @@ def test_first_bytes_tell_the_container(tmp_path):
     for data, kind in (
         (b'{"a": 1}\n{"a": 2}\n', "lines"),
         (b"\xef\xbb\xbf  [\n", "list"),
-        (b"{\n", "list"),
+        (b'{\n  "a": 1\n}', "list"),
+        (b"{\n{}\n", "lines"),
         (b"text", ""),
     ):
         (tmp_path / "x").write_bytes(data)

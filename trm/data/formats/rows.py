@@ -61,8 +61,8 @@ def _json_kind(stream: BinaryIO) -> str:
         return "list"
     if head[:1] != b"{":
         return ""
-    first, newline, _ = head.partition(b"\n")
-    return "list" if newline and first.strip() == b"{" else "lines"
+    first, _, second = head.partition(b"\n")
+    return "list" if first.strip() == b"{" and second.lstrip()[:1] == b'"' else "lines"
 
 
 def _opened(path: Path) -> BinaryIO:
