@@ -211,7 +211,7 @@ def judge(
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     rng, cases = random.Random(seed), []
     args = ["-p", "no:cacheprovider", *package.args]
-    with Runner(root, python, args, limits=Limits(wall_floor=10.0)) as runner:
+    with Runner(root, python, args, limits=Limits(wall_floor=10.0, setup_seconds=300.0)) as runner:
         run = runner.baseline()
         good = sorted((r.seconds, r.nodeid) for r in run.results if r.outcome is Outcome.PASSED)
         assert good, (package.name, run.collection_errors, run.results[:1])

@@ -120,7 +120,7 @@ def test_guards_are_tried_and_hold_here(active: dict[str, bool]) -> None:
     if not Path("/proc/self/ns/user").exists():
         pytest.skip("not Linux")
     assert active["writes outside"] and active["deletes outside"]
-    assert active["memory"] and active["file size"] and active["CPU time"]
+    assert active["memory"] and active["file size"] and active["CPU time"] and active["open files"]
 
 
 def test_without_guards_the_probe_says_so() -> None:
@@ -208,6 +208,18 @@ def test_no_network(world: Path, judge, active: dict[str, bool]) -> None:
             listener.accept()
 
 
+def test_the_network_can_be_allowed(world: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        body = f"import socket\n\n\ndef act():\n    socket.create_connection(('127.0.0.1', {port}), 2)\n    return 1\n"
+        with Runner(world / "work" / "repo", sys.executable, allow_network=True) as runner:
+            assert runner.baseline().green
+            verdict = runner.validate({"victim.py": body.encode()}, [TESTS])
+            assert verdict.passed, verdict.message
+        listener.settimeout(2)
+        listener.accept()[0].close()
+
+
 def test_own_loopback_works(world: Path, judge) -> None:
     act = (
         "s = socket.create_server(('127.0.0.1', 0)); "
@@ -233,6 +245,8 @@ HUNGRY: dict[str, tuple[str, Outcome | None]] = {
         "[f.write(b'x' * 10**7) for _ in range(10**6)]",
         None,
     ),
+    "open files": ("[open('/dev/null') for _ in range(2000)]", Outcome.FAILED),
+    "one large file": ("open(os.environ['TMPDIR'] + '/f', 'wb').truncate(1 << 30)", Outcome.FAILED),
     "output": ("[print('x' * 10**7) for _ in range(10**6)]", None),
     "recursion": ("f = lambda: f(); f()", Outcome.FAILED),
     "C stack": ("import ctypes; ctypes.string_at(0)", Outcome.CRASHED),

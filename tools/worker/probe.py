@@ -74,6 +74,16 @@ def grow(path, size):
         handle.truncate(size)
 
 
+def open_many(count):
+    handles = []
+    try:
+        for _ in range(count):
+            handles.append(os.open(os.devnull, os.O_RDONLY))
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
 def main():
     settings = json.loads(sys.argv[1])
     here = os.path.dirname(os.path.abspath(__file__))
@@ -124,6 +134,11 @@ def report(settings, guards, folder):
             "file size",
             "grow a file to %d MB" % ((limits["file_bytes"] >> 20) + 1),
             lambda: grow(os.path.join(folder, "big"), limits["file_bytes"] + (1 << 20)),
+        ),
+        (
+            "open files",
+            "open %d files" % limits["open_files"],
+            lambda: open_many(limits["open_files"]),
         ),
         ("CPU time", "loop inside C", spin_in_c),
     ]
