@@ -81,7 +81,7 @@ class Package:
         return f"{self.name}=={self.version}"
 
 
-ASYNC = ("-p", "pytest_asyncio")
+ASYNC = ("-p", "pytest_asyncio.plugin", "-o", "asyncio_default_fixture_loop_scope=function")
 PACKAGES = (
     Package("hyperframe", "6.1.0", ("src/hyperframe/frame.py", "src/hyperframe/flags.py"), "src"),
     Package("async-timeout", "5.0.1", ("async_timeout/__init__.py",), "", ("-o", "addopts=", *ASYNC), ("pytest_asyncio",)),
@@ -153,7 +153,9 @@ def compare(
         differing: frozenset[str] = frozenset()
         ended = plain.exit_code == -1 or verdict.outcome in (Outcome.TIMEOUT, Outcome.CRASHED)
         if not ended and not plain.collection_errors and verdict.outcome is not Outcome.INVALID:
-            differing = frozenset(t for t in {*ours, *theirs} if ours.get(t) != theirs.get(t))
+            differing = frozenset(t for t in theirs if t in ours and ours[t] != theirs[t])
+            if verdict.passed:  # else tests after one that was cut were not run
+                differing |= theirs.keys() - ours.keys()
         yield Case(
             chosen[number], verdict.method, verdict.outcome, verdict.passed, plain.exit_code == 0, differing
         )  # fmt: skip

@@ -22,6 +22,10 @@ from tools.verdicts import RunnerError
 PATIENCE = 30.0
 START_SECONDS = 60.0
 CHAIN = 16  # candidates that one process of the worker may run where nothing is left behind
+INTERNAL_ERROR, MARK = (
+    3,
+    "INTERNALERROR> ",
+)  # pytest's exit code and words where a plugin or pytest itself fails
 SERVER = {"swap": SESSION, "overlay": ZYGOTE, "process": ZYGOTE}
 
 
@@ -72,6 +76,17 @@ class Dispatcher:
                 raise RunnerError(
                     f"pytest failed while collecting: {last}",
                     "does `python -m pytest --collect-only` work in this project?",
+                )
+            if self.session["code"] == INTERNAL_ERROR and not self.session["errors"]:
+                lines = link.log_tail().splitlines()
+                said = (
+                    [line for line in lines if line.startswith(MARK)]
+                    or lines
+                    or ["no reason given"]
+                )
+                raise RunnerError(
+                    f"pytest breaks down before it has collected: {said[-1].removeprefix(MARK)}",
+                    "a plugin or a setting is at fault; does `python -m pytest --collect-only` work?",
                 )
         except BaseException:
             link.close()

@@ -395,6 +395,30 @@ def test_no_pytest_and_no_interpreter(repo, tmp_path: Path) -> None:
         Runner(tmp_path, str(tmp_path / "nothing")).__enter__()
 
 
+def test_without_a_cache_and_with_warnings_as_errors(repo) -> None:
+    """pytest does not know `cache_dir` then, and a warning of that would end it before it collects."""
+    root = repo("single")
+    (root / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    with Runner(root, sys.executable, ["-p", "no:cacheprovider"]) as runner:
+        failing = runner.baseline().failing
+        assert len(failing) == 1
+        files = changed(root, "wordcount.py", "table.get(word, 1)", "table.get(word, 0)")
+        assert runner.validate(files, failing).passed
+        assert runner.confirm(files).green
+
+
+def test_a_plugin_that_breaks_pytest_is_told(repo) -> None:
+    root = repo("single")
+    (root / "conftest.py").write_text(
+        "def pytest_configure(config):\n    raise ValueError('no such thing')\n"
+    )
+    with (
+        pytest.raises(RunnerError, match=r"before it has collected: .*ValueError: no such thing"),
+        Runner(root, sys.executable),
+    ):
+        pass
+
+
 def test_a_loop_at_import_is_reported(repo) -> None:
     root = repo("single")
     (root / "wordcount.py").write_text("while True: pass\n")

@@ -167,7 +167,7 @@ class Zygote:
             os.dup2(source, target)
         program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plain.py")
         command = [sys.executable, "-B", program, str(put.writer), str(put.number)]
-        command += request["args"] + ["-o", "cache_dir=" + os.path.join(folder, "cache")]
+        command += request["args"] + runs.own_cache(request["args"], folder)
         os.environ.update(self.settings["environment"])
         if request["shadow"]:
             os.chdir(request["shadow"])

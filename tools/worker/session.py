@@ -30,15 +30,23 @@ def installed_plugins():
     return {point.name for point in found.get("pytest11", ())}
 
 
+def own_cache(args, folder):
+    """Arguments that put pytest's cache into `folder`; none where `args` switch it off, since the option is unknown then."""
+    if "no:cacheprovider" in args or "-pno:cacheprovider" in args:
+        return []
+    return ["-o", "cache_dir=" + os.path.join(folder, "cache")]
+
+
 def arguments(settings, args=None):
     """(pytest arguments, notes on what was switched off). `args` in place of the user's."""
     names = installed_plugins()
-    extra, notes = ["-o", "cache_dir=" + os.path.join(settings["scratch"], "cache")], []
+    args = settings["args"] if args is None else args
+    extra, notes = own_cache(args, settings["scratch"]), []
     for name, argument in NEUTRALIZED.items():
         if name in names:
             extra.append(argument)
             notes.append("%s is switched off in the worker (%s)" % (name, argument))
-    return list(settings["args"] if args is None else args) + extra, notes
+    return list(args) + extra, notes
 
 
 class Enough(BaseException):
