@@ -49,10 +49,10 @@ from trm.encode import (
     Target,
 )
 from trm.evaluate import Answer, Answers, answer, figures, judged, normalized, states
-from trm.model import Batch, State, initial_state
+from trm.model import Batch
 from trm.vocab import Vocab
 
-NOISE = 0.5  # standard deviation; the entries of the initial state have about 0.9
+NOISE = 0.5  # standard deviation; the entries of z have 1
 DROPPED = 0.2  # share of the positions whose execution features are dropped
 RESAMPLES = 4000
 GROUPS = ("without", "recursion", "ensemble")
@@ -169,12 +169,12 @@ class Weights:
     params: Any
     config: ModelConfig
 
-    def __call__(self, batch: Batch, state: State | None = None) -> Answer:
+    def __call__(self, batch: Batch, rollout: int = 0) -> Answer:
         """What they say of a batch after the last supervision step."""
-        *_, last = states(self.params, self.config, batch, state)
-        return answer(self.params, self.config, last.y, batch)
+        *_, last = states(self.params, self.config, batch, rollout=rollout)
+        return answer(self.params, self.config, last, batch)
 
-    def with_config(self, **changes: int) -> Weights:
+    def with_config(self, **changes: Any) -> Weights:
         """The same parameters in another recursion."""
         return replace(self, config=dataclasses.replace(self.config, **changes))
 
@@ -191,10 +191,8 @@ class Weights:
         return replace(self, params={**self.params, "net": {**net, "qkv": qkv}})
 
     def noisy(self, batch: Batch, key: jax.Array) -> Answer:
-        """A rollout from an initial state with noise at every position."""
-        y, z = initial_state(self.config, batch["mask"].shape)
-        noise = NOISE * jax.random.normal(key, (2, *y.shape))
-        return self(batch, State(y + noise[0], z + noise[1]))
+        """A rollout with noise in z before every step."""
+        return self.with_config(noise=NOISE)(batch, int(jax.random.randint(key, (), 0, 1 << 30)))
 
     def dropped(self, batch: Batch, key: jax.Array) -> Answer:
         """A rollout that does not see the execution features of some positions."""
@@ -329,7 +327,7 @@ def rows(
             if n != plain.config.n:
                 yield "recursion", f"n = {n}", shard, plain.with_config(n=n)
     if "ensemble" in groups:
-        for name, other in (("noise in the initial state", plain.noisy), ("dropped execution features", plain.dropped),
+        for name, other in (("noise in z", plain.noisy), ("dropped execution features", plain.dropped),
                             ("other local names", plain.renamed)):  # fmt: skip
             for members in (2, 4):
                 yield "ensemble", f"{members}, {name}", shard, ensemble(plain, other, members)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
 from trm.config import Config
+from trm.layers import to_zero_one
 from trm.vocab import Vocab
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
 VOCAB = "vocab.json"
 CARD = "card.json"
+# of two axes or more, and in no product of zeros and ones
+_WIDE = {"relation", "position", "length"}
+_LOOKED_UP = {"piece", "kind", "role"}
 
 
 class CheckpointError(ValueError):
@@ -50,15 +57,26 @@ def _unflatten(flat: dict[str, np.ndarray]) -> dict[str, Any]:
     return tree
 
 
+def is_packed(name: str, shape: Sequence[int], config: Config) -> bool:
+    """Whether an array is one of zeros and ones, of which a file holds the bits: what `trm.layers` makes such."""
+    first, *_, last = name.split(".")
+    kernel = last in _LOOKED_UP if first == "embed" else last not in _WIDE
+    return config.model.matmul == "1-bit" and len(shape) > 1 and kernel
+
+
 def save_weights(
     folder: Path, params: Any, config: Config, vocab: Any, card: dict[str, Any]
 ) -> None:
-    """Write weights (bf16), vocabulary and card. The card holds config, steps and measured figures."""
+    """Write weights (bf16, or bits), vocabulary and card. The card holds config, steps and measured figures."""
     from safetensors.numpy import save_file
 
+    def stored(name: str, value: np.ndarray) -> np.ndarray:
+        if is_packed(name, value.shape, config):
+            return np.packbits(np.asarray(to_zero_one(jnp.asarray(value))) > 0.5)
+        return value.astype(ml_dtypes.bfloat16, order="C")
+
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {name: value.astype(ml_dtypes.bfloat16, order="C")
-              for name, value in _flatten(params).items()}  # fmt: skip
+    arrays = {name: stored(name, value) for name, value in _flatten(params).items()}
     partial = folder / (WEIGHTS + ".partial")
     save_file(arrays, str(partial), metadata={"format": str(FORMAT)})
     partial.replace(folder / WEIGHTS)
@@ -97,6 +115,10 @@ def load_weights(folder: Path) -> tuple[dict[str, Any], Config, dict[str, Any]]:
         raise CheckpointError(f"{folder / WEIGHTS} cannot be read: {error}") from error
     expected = jax.eval_shape(lambda: init_params(config.model))
     wanted = {name: leaf.shape for name, leaf in _shapes(expected).items()}
+    for name in wanted.keys() & flat.keys():
+        size, packed = math.prod(wanted[name]), flat[name]
+        if is_packed(name, wanted[name], config) and packed.shape == (-(-size // 8),):
+            flat[name] = np.unpackbits(packed, count=size).reshape(wanted[name])
     found = {name: value.shape for name, value in flat.items()}
     if wanted != found:
         odd = sorted(set(wanted.items()) ^ set(found.items()))[0]

@@ -11,6 +11,11 @@ MAX_SPAN = 16  # leaves an edit may remove
 OPTIMIZERS = ("adamw", "adam-mini", "atan2", "muon")  # atan2: the paper's; muon: for the kernels
 HALT = 0.5  # halting probability at which the recursion stops
 MAX_CONTENT = 15  # pieces or copies an edit may write; one more slot holds END
+_CHOICES = {
+    "matmul": ("bf16", "f32", "1-bit"),
+    "halt": ("answer", "bits"),
+    "gate": ("all", "changed", "better"),
+}  # of ModelConfig
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,19 @@ class ModelConfig:
     kinds: int = 160
     roles: int = 320
     decoder_inner: int = 512
-    matmul: str = "bf16"  # inputs of matrix products: "bf16" (f32 accumulation) or "f32"
+    # inputs of matrix products: "bf16" (f32 accumulation) or "f32"; "1-bit": as bf16, kernels and tables of zeros and
+    # ones by their mean, products normalized (arXiv 2509.07025)
+    matmul: str = "bf16"
     binarize: bool = False  # latent z as bits, straight-through
+    halt: str = (
+        "answer"  # what the halting head reads at position 0: the "answer" y or the "bits" of z
+    )
+    # which supervision steps are taken, a 0/1 decision without gradient: "all"; those that change a bit of z ("changed"); those
+    # after which the halting head believes in the answer no less ("better")
+    gate: str = "all"
+    noise: float = (
+        0.0  # standard deviation, added to z before each step at inference (arXiv 2605.19943)
+    )
     qk_norm: bool = True  # normalize queries and keys; the official code does not
 
     def __post_init__(self) -> None:
@@ -42,8 +58,11 @@ class ModelConfig:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if min(self.n, self.T, self.steps) < 1:
             raise ValueError("n, T and steps are at least 1")
-        if self.matmul not in ("bf16", "f32"):
-            raise ValueError(f"matmul is 'bf16' or 'f32', not {self.matmul!r}")
+        for name, known in _CHOICES.items():
+            if (value := getattr(self, name)) not in known:
+                raise ValueError(f"{name} is one of {', '.join(known)}, not {value!r}")
+        if self.noise < 0:
+            raise ValueError("noise is at least 0")
 
 
 @dataclass(frozen=True)
@@ -65,6 +84,10 @@ class TrainConfig:
     ema: float = 0.999
     slots: int = 4096
     halt_weight: float = 0.5
+    # each supervision step is asked for more of an edit than the one before: its start, then its length, then its slots (after
+    # Deep Improvement Supervision, arXiv 2511.16886)
+    step_targets: bool = False
+    grow: int = 0  # updates after which n, T and steps have their full size, in thirds (arXiv 2511.08653); 0: from the first
     seed: int = 0
     steps: int = 1_000_000
     seconds: float = 0.0  # 0: no limit

@@ -47,23 +47,28 @@ _step = jax.jit(supervision_step, static_argnums=1)
 
 
 def states(
-    params: Any, config: ModelConfig, batch: Batch, first: State | None = None
+    params: Any, config: ModelConfig, batch: Batch, first: State | None = None, rollout: int = 0
 ) -> Iterator[State]:
-    """The state after each of `config.steps` supervision steps, from `first` if it is given; compiled once for any number."""
+    """The state after each of `config.steps` supervision steps, from `first` if it is given; compiled once for any number.
+
+    rollout: which sequence of noise, where `config.noise` is not 0.
+    """
     state = initial_state(config, batch["mask"].shape) if first is None else first
-    for _ in range(config.steps):
-        state = _step(params, dataclasses.replace(config, steps=1), batch, state)
+    for number in range(config.steps):
+        shared = dataclasses.replace(config, steps=1)
+        state = _step(params, shared, batch, state, np.int32(number), np.int32(rollout))
         yield state
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def answer(params: Any, config: ModelConfig, y: jax.Array, batch: Batch) -> Answer:
-    """What the heads say of y (b, l, d)."""
+def answer(params: Any, config: ModelConfig, state: State, batch: Batch) -> Answer:
+    """What the heads say of a state."""
+    y = state.y
     lengths = length_logits(params, config, y, batch["code"], batch["bug_start"][:, :1])[:, 0]
     memory = decoder_memory(params, config, y, batch["mask"])
     words, copies = content_logits(params, config, memory, slots_of(batch))
     starts = start_logits(params, config, y, batch)
-    return normalized(Answer(starts, lengths, words, copies, halt_logit(params, y)))
+    return normalized(Answer(starts, lengths, words, copies, halt_logit(params, config, state)))
 
 
 def normalized(said: Answer) -> Answer:
@@ -141,7 +146,7 @@ def held_out(
 
     def answers(batch: Batch) -> Iterator[Answer]:
         for state in states(params, config, batch):
-            yield answer(params, config, state.y, batch)
+            yield answer(params, config, state, batch)
 
     return [figures(columns) for columns in judged(Shard(folder), answers, slots)]
 

@@ -116,9 +116,27 @@ def _bf16_table_backward(saved, g: jax.Array):
 _bf16_table.defvjp(_bf16_table_forward, _bf16_table_backward)
 
 
+def to_zero_one(w: jax.Array) -> jax.Array:
+    """1 where an entry is above the mean of its matrix (the last two axes), else 0; the gradient is the identity's."""
+    above = (w > w.mean((-2, -1), keepdims=True)).astype(w.dtype)
+    return w + jax.lax.stop_gradient(above - w)
+
+
+def standardized(x: jax.Array) -> jax.Array:
+    """Mean 0 and deviation 1 over the last axis, without a learned scale: then zeros and ones are as good as -1 and 1."""
+    return rms_norm(x - x.mean(-1, keepdims=True))
+
+
+def table_of(table: jax.Array, matmul: str) -> jax.Array:
+    """The rows that a lookup in a table (..., d) gives."""
+    return (
+        standardized(to_zero_one(table)) * table.shape[-1] ** -0.5 if matmul == "1-bit" else table
+    )
+
+
 def dense_table(x: jax.Array, table: jax.Array, matmul: str) -> jax.Array:
     """x (..., i) times the rows of table (o, i): (..., o) in f32."""
-    return _bf16_table(x, table) if matmul == "bf16" else x @ table.T
+    return x @ table.T if matmul == "f32" else _bf16_table(x, table_of(table, matmul))
 
 
 def dense(x: jax.Array, w: jax.Array, matmul: str) -> jax.Array:
@@ -128,9 +146,11 @@ def dense(x: jax.Array, w: jax.Array, matmul: str) -> jax.Array:
 
 def dense_parts(x: jax.Array, w: jax.Array, parts: int, matmul: str) -> tuple[jax.Array, ...]:
     """`dense` and then a split of the last axis into equal parts, without a pass over memory for the split."""
-    if matmul == "bf16":
-        return tuple(_bf16_dense(x, w, parts))  # type: ignore[arg-type]
-    return tuple(jnp.split(x @ w, parts, axis=-1))
+    if matmul == "f32":
+        return tuple(jnp.split(x @ w, parts, axis=-1))
+    if matmul == "1-bit":
+        return tuple(standardized(part) for part in _bf16_dense(x, to_zero_one(w), parts))
+    return tuple(_bf16_dense(x, w, parts))  # type: ignore[arg-type]
 
 
 @jax.custom_vjp

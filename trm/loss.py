@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from trm.config import ModelConfig
+from trm.config import ModelConfig, TrainConfig
 from trm.layers import Params
 from trm.model import (
     Batch,
     Slots,
+    State,
     content_logits,
     decoder_memory,
     halt_logit,
@@ -89,15 +90,16 @@ def edit_log_probability(scores: Scores, batch: Batch) -> jax.Array:
 
 
 def step_loss(
-    params: Params, config: ModelConfig, y: jax.Array, batch: Batch, halt_weight: float
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+    params: Params, config: ModelConfig, state: State, batch: Batch, halt_weight: float, share: Any = None
+) -> tuple[jax.Array, dict[str, jax.Array]]:  # fmt: skip
     """Mean loss over the examples of one supervision step, and its parts.
 
     batch: see trm.data.pipeline.collate. A bug's loss is start + length + sum of its slots, averaged over an
-    example's bugs; an example without bugs has start 0 (NO_BUG) as its only target.
+    example's bugs; an example without bugs has start 0 (NO_BUG) as its only target. share: of these terms of a bug, in that
+    order, those that count (rounded up); None: all.
     """
     weight = batch["bug_weight"]  # (b, m): 1 / bugs, 0 for padding
-    starts, lengths, start, length, content, hit = scores_of(params, config, y, batch)
+    starts, lengths, start, length, content, hit = scores_of(params, config, state.y, batch)
     edit = batch["slot_edit"]
     slot_weight = jnp.where(
         edit >= 0, jnp.take_along_axis(weight, jnp.maximum(edit, 0), axis=1), 0.0
@@ -105,8 +107,13 @@ def step_loss(
     has_bug = batch["bug_start"] > 0
     examples = jnp.maximum(1.0, (weight.sum(-1) > 0).sum())
     loss_start = -(weight * start).sum() / examples
-    loss_length = -(weight * has_bug * length).sum() / examples
-    loss_content = -(slot_weight * content).sum() / examples
+    asked_length, asked_slot = has_bug, edit >= 0
+    if share is not None:
+        terms = jnp.ceil(share * (2 + by_edit(jnp.ones_like(content), batch)))  # (b, m)
+        asked_length &= terms > 1
+        asked_slot &= batch["slot_index"] + 2 < jnp.take_along_axis(terms, jnp.maximum(edit, 0), 1)
+    loss_length = -(weight * asked_length * length).sum() / examples
+    loss_content = -(slot_weight * asked_slot * content).sum() / examples
 
     # right: the top start is a bug's, and that bug's length and every slot are argmax too
     top = starts.argmax(-1)
@@ -114,7 +121,7 @@ def step_loss(
     missed = by_edit((~hit).astype(jnp.float32), batch)
     exact = (missed == 0) & (lengths.argmax(-1) == batch["bug_length"]) | ~has_bug
     right = (at_top & exact).any(-1)
-    logit = halt_logit(params, y)
+    logit = halt_logit(params, config, state)
     entropy = jnp.maximum(logit, 0) - logit * right + jnp.log1p(jnp.exp(-jnp.abs(logit)))
     halting = jnp.where(weight.sum(-1) > 0, entropy, 0.0).sum() / examples
     bugs = jnp.maximum(1.0, has_bug.any(-1).sum())
@@ -131,9 +138,10 @@ def step_loss(
 
 
 def loss(
-    params: Params, config: ModelConfig, batch: Batch, halt_weight: float, before: jax.Array
+    params: Params, config: ModelConfig, batch: Batch, train: TrainConfig, before: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Loss of the supervision step that follows `before` steps without gradient, and its parts."""
     state = supervised_state(params, config, batch, before)
-    total, metrics = step_loss(params, config, state.y, batch, halt_weight)
+    share = (before + 1) / config.steps if train.step_targets else None
+    total, metrics = step_loss(params, config, state, batch, train.halt_weight, share)
     return total, {**metrics, "loss": total}

@@ -32,7 +32,8 @@ from trm.layers import (
     rms_norm,
     rotary,
     split_heads,
-    swiglu,  # fmt: skip
+    swiglu,
+    table_of,  # fmt: skip
 )
 
 RELATIONS = 7
@@ -117,9 +118,9 @@ def initial_state(config: ModelConfig, shape: tuple[int, ...]) -> State:
     return State(jnp.broadcast_to(y, full), jnp.broadcast_to(z, full))
 
 
-def embed_pieces(params: Params, pieces: jax.Array) -> jax.Array:
+def embed_pieces(params: Params, config: ModelConfig, pieces: jax.Array) -> jax.Array:
     """(..., PIECES) piece ids to (..., d): a weighted sum, PAD counts nothing."""
-    table, slot = params["embed"]["piece"], params["embed"]["piece_slot"]
+    table, slot = table_of(params["embed"]["piece"], config.matmul), params["embed"]["piece_slot"]
     total = jnp.zeros((*pieces.shape[:-1], table.shape[-1]))
     # piece by piece: a product over (pieces, d) would be laid out for batches of d and copied twice
     for place in range(pieces.shape[-1]):
@@ -128,12 +129,12 @@ def embed_pieces(params: Params, pieces: jax.Array) -> jax.Array:
     return total * table.shape[-1] ** 0.5
 
 
-def embed(params: Params, batch: Batch) -> jax.Array:
+def embed(params: Params, config: ModelConfig, batch: Batch) -> jax.Array:
     """The input x (b, l, d): pieces, kind, role and execution features, summed and normalized."""
     table = params["embed"]
-    size = table["kind"].shape[-1] ** 0.5
-    x = embed_pieces(params, batch["pieces"])
-    x = x + (table["kind"][batch["kind"]] + table["role"][batch["role"]]) * size
+    kind, role = (table_of(table[name], config.matmul)[batch[name]] for name in ("kind", "role"))
+    x = embed_pieces(params, config, batch["pieces"])
+    x = x + (kind + role) * kind.shape[-1] ** 0.5
     hot = batch["features"][..., None] == jnp.arange(FEATURE_VALUES, dtype=jnp.uint8)
     hot = hot.reshape(*x.shape[:2], FEATURES * FEATURE_VALUES).astype(jnp.float32)
     # 0 and 1 are exact in bf16
@@ -224,12 +225,47 @@ def deep_recursion(params: Params, config: ModelConfig, x, state: State, bias, t
     return latent_recursion(params, config, x, state, bias, tables)
 
 
-def supervision_step(params: Params, config: ModelConfig, batch: Batch, state: State) -> State:
-    """The state after one more supervision step, detached from the one before."""
-    x = embed(params, batch)
+def is_taken(
+    params: Params, config: ModelConfig, mask: jax.Array, before: State, after: State, number: jax.Array
+) -> jax.Array:  # fmt: skip
+    """(b,): whether supervision step `number` (from 0, which always is) from `before` to `after` is taken: `config.gate`.
+
+    A step that is not taken leaves the state as it was. Without noise the next one is the same, so the recursion has ended there.
+    """
+    if config.gate == "changed":
+        decided = ((before.z >= 0) != (after.z >= 0)).any(-1) & mask
+        return decided.any(-1) | (number == 0)
+    decided = halt_logit(params, config, after) >= halt_logit(params, config, before)
+    return decided | (number == 0)
+
+
+def gated_step(
+    params: Params, config: ModelConfig, x, state: State, bias, tables, mask, number, proposed: State
+) -> State:  # fmt: skip
+    """The state after a supervision step from `proposed`, or `state` where the gate does not let it."""
+    after = deep_recursion(params, config, x, proposed, bias, tables)
+    if config.gate == "all":
+        return after
+    taken = is_taken(params, config, mask, state, after, number)[:, None, None]
+    return State(jnp.where(taken, after.y, state.y), jnp.where(taken, after.z, state.z))
+
+
+def supervision_step(
+    params: Params, config: ModelConfig, batch: Batch, state: State, number: Any = 0, rollout: Any = 0
+) -> State:  # fmt: skip
+    """The state after one more supervision step, detached from the one before.
+
+    number: of the step, from 0; rollout: which sequence of noise, where `config.noise` is not 0.
+    """
+    x = embed(params, config, batch)
     bias = relation_bias(params, batch)
     tables = rotary(x.shape[1], config.width // config.heads)
-    return deep_recursion(params, config, x, jax.lax.stop_gradient(state), bias, tables)
+    state = proposed = jax.lax.stop_gradient(state)
+    if config.noise:
+        key = jax.random.fold_in(jax.random.key(rollout), number)
+        noise = config.noise * jax.random.normal(key, state.z.shape)
+        proposed = State(state.y, state.z + noise)
+    return gated_step(params, config, x, state, bias, tables, batch["mask"], number, proposed)
 
 
 def supervised_state(params: Params, config: ModelConfig, batch: Batch, before: jax.Array) -> State:
@@ -238,13 +274,13 @@ def supervised_state(params: Params, config: ModelConfig, batch: Batch, before: 
     Training draws `before` from 0..steps-1: as in the paper an optimizer step sees one supervision step, from a state
     that is carried detached; recomputing it costs forward passes only and needs no store of carried states.
     """
-    x = embed(params, batch)
+    x = embed(params, config, batch)
     bias = relation_bias(params, batch)
     tables = rotary(x.shape[1], config.width // config.heads)
     frozen, still, lean = jax.lax.stop_gradient((params, x, bias))
 
-    def step(_: jax.Array, state: State) -> State:
-        return deep_recursion(frozen, config, still, state, lean, tables)
+    def step(number: jax.Array, state: State) -> State:
+        return gated_step(frozen, config, still, state, lean, tables, batch["mask"], number, state)
 
     state = jax.lax.fori_loop(0, before, step, initial_state(config, x.shape[:2]))
     return deep_recursion(params, config, x, jax.lax.stop_gradient(state), bias, tables)
@@ -332,7 +368,7 @@ def content_logits(
     )
     h = dense(around, p["context"], config.matmul)
     h = h + p["position"][slots.index] + p["length"][slots.length]
-    h = rms_norm(h + rms_norm(embed_pieces(params, slots.previous)))
+    h = rms_norm(h + rms_norm(embed_pieces(params, config, slots.previous)))
     same = (slots.edit[:, :, None] == slots.edit[:, None, :]) & (
         slots.index[:, :, None] >= slots.index[:, None, :]
     )
@@ -353,6 +389,7 @@ def content_logits(
     return words, jnp.where(memory.mask[:, None, :], copies, _MASKED)
 
 
-def halt_logit(params: Params, y: jax.Array) -> jax.Array:
-    """(b,): is the current answer right? Read from position 0 of y."""
-    return y[:, 0] @ params["heads"]["halt"] + params["heads"]["halt_bias"]
+def halt_logit(params: Params, config: ModelConfig, state: State) -> jax.Array:
+    """(b,): is the current answer right? Read from position 0 of y, or from the bits of z there."""
+    read = to_bits(state.z[:, 0]) if config.halt == "bits" else state.y[:, 0]
+    return read @ params["heads"]["halt"] + params["heads"]["halt_bias"]

@@ -70,17 +70,17 @@ def _pad(encoded: Encoded, length: int) -> dict[str, np.ndarray]:
 
 
 @Compiled
-def _step(params, batch, state: State, first: jax.Array, *, config: ModelConfig):
-    """One supervision step from `state`, from the initial state if `first`: (new state, what it says).
+def _step(params, batch, state: State, number: jax.Array, *, config: ModelConfig):
+    """Supervision step `number` from `state`, which is of no matter for 0, the first: (new state, what it says).
 
     It says start and length log-probabilities, the halting probability and bits of z. Arrays as in `supervision_step`.
     """
     state = jax.tree.map(
-        lambda fresh, carried: jnp.where(first, fresh, carried),
+        lambda fresh, carried: jnp.where(number == 0, fresh, carried),
         initial_state(config, batch["mask"].shape),
         state,
     )
-    state = supervision_step(params, config, batch, state)
+    state = supervision_step(params, config, batch, state, number)
     positions = jnp.arange(batch["mask"].shape[1])[None]
     start = jax.nn.log_softmax(start_logits(params, config, state.y, batch), axis=-1)
     length = jax.nn.log_softmax(
@@ -88,7 +88,7 @@ def _step(params, batch, state: State, first: jax.Array, *, config: ModelConfig)
     )
     b, l, d = state.z.shape
     bits = state.z.reshape(b, l, 16, d // 16).sum(-1) >= 0
-    return state, (start, length, jax.nn.sigmoid(halt_logit(params, state.y)), bits)
+    return state, (start, length, jax.nn.sigmoid(halt_logit(params, config, state)), bits)
 
 
 @Compiled
@@ -190,9 +190,11 @@ class Predictor:
         zeros: Any = np.zeros((2, 1, length, width), np.float32)
         state = State(*zeros)
         for number in range(self.config.steps):
-            state, said = _step(
-                self.params, batch, state, np.array(number == 0), config=self.config
-            )
+            before = state
+            state, said = _step(self.params, batch, state, np.int32(number), config=self.config)
+            ends = self.config.gate != "all" and not self.config.noise
+            if ends and number and np.array_equal(before.z, state.z):
+                return  # the step was not taken, nor would any other be
             start, span, halt, bits = map(np.asarray, said)
             # one length for the decoder, so that it is compiled once
             y = np.zeros((1, LENGTHS[-1], width), np.float32)

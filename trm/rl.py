@@ -159,8 +159,9 @@ def make_update(config: Config, decay_from: int = 0):
     @functools.partial(jax.jit, donate_argnums=0)
     def update(state: TrainState, batch: Any, old: jax.Array, first: jax.Array, before: jax.Array):  # fmt: skip
         def total(params: Any):
-            y = supervised_state(params, model, batch["edits"], before).y
-            supervised, parts = step_loss(params, model, y, batch["fixes"], config.train.halt_weight)  # fmt: skip
+            answered = supervised_state(params, model, batch["edits"], before)
+            y = answered.y
+            supervised, parts = step_loss(params, model, answered, batch["fixes"], config.train.halt_weight)  # fmt: skip
             reinforced, anchor = jnp.zeros(()), old
             if rl.objective != "none":
                 new = log_policy(params, model, y, batch["edits"])

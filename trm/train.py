@@ -86,6 +86,15 @@ def trained_step(number: int, steps: int) -> np.int32:
     return np.int32((number * 2654435761 >> 7) % steps)
 
 
+def grown(config: ModelConfig, number: int, grow: int) -> ModelConfig:
+    """The recursion of update `number`: a third of n, T and steps (rounded up), two thirds from the middle of `grow` updates on,
+    all of them from its end on.
+    """
+    thirds = 3 if number >= grow else 1 + (2 * number >= grow)
+    n, cycles, steps = (-(-size * thirds // 3) for size in (config.n, config.T, config.steps))
+    return replace(config, n=n, T=cycles, steps=steps)
+
+
 def make_step(config: ModelConfig, train: TrainConfig, decay_from: int, mesh: Mesh | None = None):
     """The jitted step: (state, batch, steps before) -> (state, metrics). One compilation a padded length. mesh: of all devices.
 
@@ -99,7 +108,7 @@ def make_step(config: ModelConfig, train: TrainConfig, decay_from: int, mesh: Me
     @functools.partial(jax.jit, donate_argnums=0, out_shardings=(kept, whole))
     def step(state: TrainState, batch: dict[str, jax.Array], before: jax.Array):
         def objective(params):
-            return losses.loss(params, config, batch, train.halt_weight, before)
+            return losses.loss(params, config, batch, train, before)
 
         (_, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         metrics["gradient"] = optax.global_norm(gradient)
@@ -157,7 +166,8 @@ def _parameters_of(weights: Path, config: ModelConfig, vocab: Vocab) -> Any:
     """The parameters in the folder, which must be of this shape and of this vocabulary."""
     params, theirs, _ = load_weights(weights)
     # another recursion is the same net, applied more or less often
-    if replace(theirs.model, n=config.n, T=config.T, steps=config.steps) != config:
+    recursion = {name: getattr(config, name) for name in ("n", "T", "steps", "gate", "noise")}
+    if replace(theirs.model, **recursion) != config:
         raise CheckpointError(f"{weights} has another model than --config and --set")
     if not load_vocab(weights, theirs).same(vocab):
         raise CheckpointError(f"{weights} has another vocabulary than the corpus")
@@ -201,7 +211,11 @@ def train(
         state, place = restored(store, state, "cursor")
         cursor = Cursor.from_json(place)
     first = int(state.step)
-    step = make_step(config.model, config.train, decay_from=first, mesh=mesh)
+
+    @functools.cache
+    def stepper(model: ModelConfig):
+        return make_step(model, config.train, decay_from=first, mesh=mesh)
+
     rate = schedule(config.train, first)
     reader_cursor = Cursor.from_json(cursor.to_json())
 
@@ -223,8 +237,9 @@ def train(
     try:
         while number < config.train.steps and not done:
             arrays, position = next(feed)
-            before = trained_step(number, config.model.steps)
-            state, metrics = step(state, arrays, before)
+            model = grown(config.model, number, config.train.grow)
+            before = trained_step(number, model.steps)
+            state, metrics = stepper(model)(state, arrays, before)
             pending.append(metrics)
             number += 1
             slots += arrays["mask"].size

@@ -28,7 +28,7 @@ def test_unknown_key_of_a_checkpoint_is_named(section):
 
 @pytest.mark.parametrize("field", dataclasses.fields(TrainConfig), ids=lambda field: field.name)
 def test_every_training_setting_can_be_overridden(field):
-    text = "muon" if field.name == "optimizer" else "3"
+    text = {str: "muon", bool: "True"}.get(type(field.default), "3")
     changed = Config().override({f"train.{field.name}": text})
     value = getattr(changed.train, field.name)
     assert str(value).startswith(text) and type(value) is type(field.default)
@@ -53,7 +53,10 @@ def test_override_finds_the_section_of_a_bare_name_and_keeps_the_rest():
         ("model.n", "0", "at least 1"),
         ("model.steps", "0", "at least 1"),
         ("model.T", "-1", "at least 1"),
-        ("model.matmul", "f16", "'f16'"),
+        ("model.matmul", "f16", "matmul is one of bf16, f32, 1-bit, not 'f16'"),
+        ("model.gate", "shut", "gate is one of all, changed, better, not 'shut'"),
+        ("model.halt", "z", "halt is one of answer, bits, not 'z'"),
+        ("model.noise", "-1", "noise is at least 0"),
     ],
 )
 def test_wrong_override_says_what_is_wrong(key, text, said):

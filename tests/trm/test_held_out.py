@@ -50,7 +50,7 @@ def test_nats_and_ranks_are_the_predictors(figures, predictor, encoded):
 def test_columns_are_in_the_order_of_the_shard(predictor, config, encoded, folder):
     def answers(batch):
         *_, last = states(predictor.params, config, batch)
-        yield answer(predictor.params, config, last.y, batch)
+        yield answer(predictor.params, config, last, batch)
 
     [columns] = judged(Shard(folder), answers, slots=256)
     wanted = predictor.score(predictor.analyse(encoded[0]), EDITS)

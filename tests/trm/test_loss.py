@@ -65,7 +65,7 @@ def heads(config, weights, y):
             jax.nn.log_softmax(lengths),
             words,
             copies,
-            model.halt_logit(weights, y),
+            model.halt_logit(weights, config, model.State(y, y)),
         )
 
     return lambda batch: [np.asarray(part, np.float64) for part in run(batch)]
@@ -74,7 +74,7 @@ def heads(config, weights, y):
 @pytest.fixture(scope="module")
 def measure(config, weights, y):
     """batch -> (loss, metrics), jitted once."""
-    run = jax.jit(lambda batch: loss.step_loss(weights, config, y, batch, 0.5))
+    run = jax.jit(lambda batch: loss.step_loss(weights, config, model.State(y, y), batch, 0.5))
     return lambda batch: jax.tree.map(float, run(batch))
 
 

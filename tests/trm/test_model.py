@@ -65,7 +65,7 @@ def forward(deep, weights):
             "length": model.length_logits(weights, deep, y, batch["code"], everywhere),
             "words": words,
             "copies": copies,
-            "halt": model.halt_logit(weights, y),
+            "halt": model.halt_logit(weights, deep, states[-1]),
         }
         return logits, [state.y for state in states]
 
@@ -179,7 +179,7 @@ def test_gradients_do_not_reach_the_steps_before(deep, weights, batch):
     @jax.jit
     @jax.value_and_grad
     def reference(params, state):
-        x, bias = model.embed(params, batch), model.relation_bias(params, batch)
+        x, bias = model.embed(params, deep, batch), model.relation_bias(params, batch)
         tables = rotary(LENGTH, deep.width // deep.heads)
         for cycle in range(deep.T):
             if cycle == deep.T - 1:

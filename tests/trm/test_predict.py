@@ -48,7 +48,7 @@ def test_a_score_is_what_the_loss_would_say(predictor, config, encoded, analysis
     @jax.jit
     def parts(batch):
         *_, state = supervision_states(predictor.params, config, batch)
-        metrics = step_loss(predictor.params, config, state.y, batch, 0.0)[1]
+        metrics = step_loss(predictor.params, config, state, batch, 0.0)[1]
         return metrics["start"] + metrics["length"] + metrics["content"]
 
     expected = [-float(parts(shard.collate([row], 64))) for row in range(len(EDITS))]
