@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import json
 import os
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from grain.experimental import ThreadPrefetchIterDataset
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from platformdirs import user_cache_path
 
 from trm import loss as losses
-from trm.ahead import ahead
 from trm.checkpoint import (
     VOCAB,
     CheckpointError,
@@ -29,16 +31,17 @@ from trm.checkpoint import (
     save_weights,
 )
 from trm.config import Config, ModelConfig, TrainConfig
-from trm.data.pipeline import Cursor, batches
+from trm.data.feed import Batches
 from trm.mesh import agreed, distributed, gathered, local_rows, make_mesh, placed, shardings
 from trm.model import count, init_params
 from trm.optim import optimizer, schedule
 from trm.vocab import Vocab
 
+_AHEAD = 4  # batches on the devices before they are asked for
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
 
 
-class TrainState(NamedTuple):
+class TrainState(flax.struct.PyTreeNode):
     """Parameters, their exponential moving average, the optimizer's state, and the step."""
 
     params: Any
@@ -206,10 +209,14 @@ def train(
     mesh, alone = make_mesh(config.train.tensor), jax.process_count() == 1
     store = StateStore(out / "states")
     params = None if start is None else _parameters_of(start, config.model, vocab)
-    state, cursor = placed(mesh, new_state(config, params)), Cursor()
+    state = placed(mesh, new_state(config, params))
+    local = functools.partial(local_rows, mesh)
+    batches = Batches(folders, config.train.slots, config.train.seed, local, alone)
+    distribute = functools.partial(distributed, mesh)
+    feed = iter(ThreadPrefetchIterDataset(batches.map(distribute), prefetch_buffer_size=_AHEAD))
     if resume and store.latest is not None:
         state, place = restored(store, state, "cursor")
-        cursor = Cursor.from_json(place)
+        feed.set_state(json.loads(place))
     first = int(state.step)
 
     @functools.cache
@@ -217,26 +224,17 @@ def train(
         return make_step(model, config.train, decay_from=first, mesh=mesh)
 
     rate = schedule(config.train, first)
-    reader_cursor = Cursor.from_json(cursor.to_json())
-
-    def source():
-        local = functools.partial(local_rows, mesh)
-        train = config.train
-        for _, arrays in batches(folders, reader_cursor, train.slots, train.seed, local, alone):
-            yield distributed(mesh, arrays), reader_cursor.to_json()
-
-    feed = ahead(source(), 4)
     last_log = last_save = time.monotonic()
     slots = examples = 0
     pending: list[dict[str, jax.Array]] = []
-    number, position, done = first, cursor.to_json(), False
+    number, done = first, False
 
     def late() -> bool:
         return bool(config.train.seconds) and time.monotonic() - began > config.train.seconds
 
     try:
         while number < config.train.steps and not done:
-            arrays, position = next(feed)
+            arrays = next(feed)
             model = grown(config.model, number, config.train.grow)
             before = trained_step(number, model.steps)
             state, metrics = stepper(model)(state, arrays, before)
@@ -249,14 +247,17 @@ def train(
                 now = time.monotonic()
                 done, saved = agreed(late(), now - last_save > config.train.save_every)
                 if saved:
-                    save_run(out, store, state, config, vocab, {"cursor": position})
+                    save_run(
+                        out, store, state, config, vocab, {"cursor": json.dumps(feed.get_state())}
+                    )
                     last_save = time.monotonic()
                 yield Progress(number, now - began, slots / (now - last_log), examples,
                                float(np.asarray(rate(number))), means, saved)  # fmt: skip
                 pending, slots, last_log = [], 0, time.monotonic()
         done = True
     finally:
+        place = {"cursor": json.dumps(feed.get_state())}
         feed.close()
         if alone or done:
-            save_run(out, store, state, config, vocab, {"cursor": position})
+            save_run(out, store, state, config, vocab, place)
         store.close()

@@ -8,7 +8,8 @@ import pytest
 from agent.cli import run
 from trm.checkpoint import shipped
 from trm.data.build import held_out
-from trm.data.pipeline import Cursor, Shard, batches
+from trm.data.feed import Batches
+from trm.data.pipeline import Shard
 from trm.data.sources import Source, SourceError, bring, checkout
 
 BODY = """
@@ -94,7 +95,7 @@ def test_the_vocabulary_of_weights_can_be_taken(exports: Path, capsys) -> None:
 def test_a_corpus_that_fills_no_batch_is_an_error_and_not_a_wait(exports: Path) -> None:
     assert corpus(exports, "--shards", "1") == 0
     with pytest.raises(FileNotFoundError, match="fills a batch of 65536 positions"):
-        next(batches([exports / "corpus"], Cursor(), 65536, 0))
+        next(iter(Batches([exports / "corpus"], 65536, 0)))
 
 
 def test_a_recorded_commit_is_fetched_once_and_can_be_exported(tmp_path: Path) -> None:

@@ -1,6 +1,4 @@
-"""Shards give back what was written, and a reader that goes on gives the very same batches."""
-
-import itertools
+"""Shards give back what was written, and every example has its place in a plan."""
 
 import numpy as np
 import pytest
@@ -8,10 +6,8 @@ import pytest
 from trm.data.pipeline import (
     MAX_BUGS,
     SLOTS,
-    Cursor,
     Shard,
     ShardWriter,
-    batches,
     bucket_length,
     hash_seed,
     plan_batches,
@@ -56,13 +52,6 @@ def examples():
         (random_encoded(rng, n), [random_target(rng, rng.integers(1, 5)) for _ in range(i % 4)])
         for i, n in enumerate(lengths)
     ]
-
-
-@pytest.fixture
-def folder(tmp_path, examples):
-    for number in range(3):
-        make_shard(tmp_path / f"shard-{number:05d}", examples[number * 8 :])
-    return tmp_path
 
 
 def test_what_is_written_is_read(tmp_path, examples):
@@ -160,66 +149,6 @@ def test_leftovers_are_batches_too_where_all_are_wanted(tmp_path, examples):
     shard = make_shard(tmp_path / "shard", examples)
     plan = plan_batches(shard, 512, 3, leftovers=True)
     assert sorted(row for _, rows in plan for row in rows) == list(range(len(examples)))
-
-
-def same(a, b):
-    return a[0] == b[0] and all(np.array_equal(a[1][key], b[1][key]) for key in a[1])
-
-
-def test_a_reader_that_goes_on_gives_the_same_batches(folder):
-    cursor = Cursor()
-    straight, places = [], []
-    for batch in itertools.islice(batches([folder], cursor, 256, 7), 140):
-        straight.append(batch)
-        places.append(cursor.to_json())
-    assert max(Cursor.from_json(places[-1]).uses.values()) >= 2, (
-        "every shard was used up more than once"
-    )
-    for at in (0, 1, 20, 44, 70):
-        again = batches([folder], Cursor.from_json(places[at]), 256, 7)
-        for batch, expected in zip(again, straight[at + 1 : at + 15], strict=False):
-            assert same(batch, expected)
-    other = next(batches([folder], Cursor(), 256, 8))
-    assert not same(other, straight[0])
-
-
-def test_a_shard_is_read_to_its_end_batch_by_batch(folder):
-    cursor = Cursor()
-    reader = batches([folder], cursor, 256, 5)
-    length, arrays = next(reader)
-    name = cursor.shard
-    shard = Shard(folder / name)
-    for size, rows in plan_batches(shard, 256, hash_seed(5, name, 0)):
-        assert cursor.shard == name and same((length, arrays), (size, shard.collate(rows, size)))
-        length, arrays = next(reader)
-    assert cursor.shard != name and cursor.uses == {name: 1}
-
-
-def test_a_new_shard_is_read_before_old_ones_again(folder, examples):
-    cursor = Cursor()
-    reader = batches([folder], cursor, 256, 0)
-    while min(cursor.uses.get(f"shard-{n:05d}", 0) for n in range(3)) < 1:
-        next(reader)
-    make_shard(folder / "shard-00099", examples[:20])
-    current = cursor.shard
-    while cursor.shard == current:
-        next(reader)
-    assert cursor.shard == "shard-00099"
-
-
-def test_half_written_shards_are_not_read(folder):
-    (folder / "shard-00099.partial").mkdir()
-    cursor = Cursor()
-    for _ in itertools.islice(batches([folder], cursor, 256, 0), 60):
-        assert not cursor.shard.endswith(".partial")
-
-
-def test_no_data_is_an_error_and_not_a_wait(tmp_path, examples):
-    with pytest.raises(FileNotFoundError, match="no shard in"):
-        next(batches([tmp_path], Cursor(), 256, 0))
-    make_shard(tmp_path / "shard-00000", examples[:1])
-    with pytest.raises(FileNotFoundError, match="fills a batch"):
-        next(batches([tmp_path], Cursor(), 4096, 0))
 
 
 def test_a_shard_is_replaced_as_a_whole(tmp_path, examples):

@@ -1,4 +1,4 @@
-"""Shards of encoded examples on disk, and batches from them.
+"""Shards of encoded examples on disk, and plans of batches from them; trm.data.feed reads them in training.
 
 A shard is a folder of flat arrays that are memory-mapped, so host memory stays bounded whatever the corpus:
 
@@ -11,9 +11,8 @@ A shard is a folder of flat arrays that are memory-mapped, so host memory stays 
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -167,76 +166,6 @@ class Shard:
             "slot_piece": slot[:, :, 0],
             "slot_text": slot[:, :, 1],
         }
-
-
-@dataclass
-class Cursor:
-    """Where the reader stands: uses of every shard, the current one and the batch in it. JSON-able, resumable."""
-
-    uses: dict[str, int] = field(default_factory=dict)
-    shard: str = ""
-    batch: int = 0
-
-    def to_json(self) -> str:
-        """For the checkpoint."""
-        return json.dumps(self.__dict__)
-
-    @staticmethod
-    def from_json(text: str) -> Cursor:
-        """The inverse of `to_json`."""
-        return Cursor(**json.loads(text))
-
-
-def batches(
-    folders: Sequence[Path], cursor: Cursor, slots: int, seed: int,
-    local: Callable[[list[int]], list[int]] = list, growing: bool = True,
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:  # fmt: skip
-    """Endless batches (padded length, arrays) from the shards of all `folders`; advances `cursor`.
-
-    local: which of a batch's rows are collated here. growing: look for new shards after each one.
-
-    The least used shard comes next, so shards that a corpus builder adds meanwhile are read before old ones again; of those used
-    as often, the folders' in turns. The order is a function of seed, shard and use alone. A shard of another folder than the
-    first is "n:name". Raises FileNotFoundError when there is no shard, or none that fills a batch.
-    """
-    empty: set[str] = set()
-    found: dict[str, tuple[tuple[float, int], Path]] = {}
-    while True:
-        if growing or not found:
-            found = _shards(folders)
-        if not found:
-            where = " or ".join(map(str, folders))
-            raise FileNotFoundError(f"no shard in {where}: run `trm-agent data build` first")
-        names = list(found)
-        if cursor.shard not in names:
-            cursor.shard = min(names, key=lambda name: (cursor.uses.get(name, 0), found[name][0]))
-            cursor.batch = 0
-        shard = Shard(found[cursor.shard][1])
-        plan = plan_batches(
-            shard, slots, hash_seed(seed, cursor.shard, cursor.uses.get(cursor.shard, 0))
-        )
-        if not plan:
-            empty.add(cursor.shard)
-            if empty >= set(names):
-                where = " or ".join(map(str, folders))
-                raise FileNotFoundError(f"no shard in {where} fills a batch of {slots} positions")
-        while cursor.batch < len(plan):
-            length, rows = plan[cursor.batch]
-            cursor.batch += 1
-            yield length, shard.collate(local(rows), length)
-        cursor.uses[cursor.shard] = cursor.uses.get(cursor.shard, 0) + 1
-        cursor.shard = ""
-
-
-def _shards(folders: Sequence[Path]) -> dict[str, tuple[tuple[float, int], Path]]:
-    """name -> (place in the order of reading, path): the folders' shards spread evenly over one another."""
-    found: dict[str, tuple[tuple[float, int], Path]] = {}
-    for number, folder in enumerate(folders):
-        paths = sorted(p for p in folder.glob("shard-*") if not p.name.endswith(".partial"))
-        for place, path in enumerate(paths):
-            name = f"{number}:{path.name}" if number else path.name
-            found[name] = ((place / len(paths), number), path)
-    return found
 
 
 def bucket_length(length: int) -> int | None:
