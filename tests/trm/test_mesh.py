@@ -86,7 +86,7 @@ def test_an_empty_row_changes_no_loss(data, vocab):
     model = dataclasses.replace(SMALL, vocab=vocab.size, matmul="f32")
     params, shard = init_params(model), Shard(data / "shard-00000")
     values = [
-        loss(params, model, shard.collate(rows, 64), 0.5, np.int32(0))
+        loss(params, model, shard.collate(rows, 64), TrainConfig(), np.int32(0))
         for rows in ([0, 1, 2], [0, 1, 2, -1, -1])
     ]
     (whole, parts), (padded, padded_parts) = values
