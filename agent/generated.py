@@ -18,6 +18,7 @@ from agent.suites import PRELUDE
 from tools.calls import Caller
 from tools.source.leaves import Module, SourceError
 from trm.data.corrupt import break_function
+from trm.data.formats.fields import expression, parsed
 from trm.data.formats.problem import Problem, Tests
 from trm.data.inputs import argument_lists, parameters
 
@@ -163,8 +164,9 @@ def argument_texts(problem: Problem, number: int, seed: int) -> list[str]:
         for place, hint in enumerate(hinted)
     ]
     texts = [", ".join(map(repr, example)) for example in examples]
-    if all(strategy is not None for strategy in strategies):
-        texts += [", ".join(map(repr, values)) for values in _drawn(strategies, number, seed)]
+    known = [strategy for strategy in strategies if strategy is not None]
+    if len(known) == len(strategies):
+        texts += [", ".join(map(repr, values)) for values in _drawn(known, number, seed)]
     else:
         source = ast.unparse(definition)
         wanted = parameters(source) or []
@@ -176,8 +178,8 @@ def argument_texts(problem: Problem, number: int, seed: int) -> list[str]:
 def _definition(problem: Problem) -> ast.FunctionDef | None:
     """The function under test."""
     try:
-        tree = ast.parse(problem.code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = parsed(problem.code)
+    except SyntaxError:
         return None
     name = problem.entry_point.rpartition(".")[2]
     return next(
@@ -214,7 +216,7 @@ def _of_annotation(node: ast.expr | None) -> SearchStrategy[Any] | None:
     st = _strategies()
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         try:
-            node = ast.parse(node.value, mode="eval").body
+            node = expression(node.value)
         except SyntaxError:
             return None
     if isinstance(node, ast.Constant) and node.value is None:
@@ -323,7 +325,7 @@ def _drawn(
 
     @seeded(seed)
     @settings(max_examples=number, database=None, phases=[Phase.generate], deadline=None,
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+              suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large])  # fmt: skip
     @given(_strategies().tuples(*strategies))
     def take(values: tuple[Any, ...]) -> None:
         found.append(values)
@@ -341,8 +343,8 @@ def stub_of(problem: Problem) -> str:
         for body in ("", "\n    pass\n", "\n        pass\n"):
             stub = f"{problem.stub.rstrip()}{body}"
             try:
-                ast.parse(stub)
-            except (SyntaxError, ValueError):
+                parsed(stub)
+            except SyntaxError:
                 continue
             return stub.rstrip() + "\n"
         return ""

@@ -33,11 +33,11 @@ def near(found, wanted, tolerance):
     if isinstance(wanted, dict) and isinstance(found, dict):
         same = wanted.keys() == found.keys()
         return same and all(near(found[key], wanted[key], tolerance) for key in wanted)
-    if isinstance(wanted, float) or isinstance(found, float):
-        try:
-            return found == wanted or abs(found - wanted) <= tolerance * max(1.0, abs(wanted))
-        except TypeError:
-            return False
+    numbers = int, float
+    if isinstance(wanted, numbers) and isinstance(found, numbers):
+        if not isinstance(wanted, float) and not isinstance(found, float):
+            return found == wanted
+        return found == wanted or abs(found - wanted) <= tolerance * max(1.0, abs(wanted))
     return bool(found == wanted)
 
 

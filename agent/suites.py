@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from tools.workspace import is_test_name
+from trm.data.formats.fields import parsed
 from trm.data.formats.problem import Problem, Tests
 
 # LeetCode's programs use these without importing them.
@@ -75,10 +76,10 @@ def _asserts(problem: Problem, tests: Tests, split: bool) -> Suite | None:
         used = {
             n.id
             for body in [tests.setup, *bodies]
-            for n in ast.walk(ast.parse(body))
+            for n in ast.walk(parsed(body))
             if isinstance(n, ast.Name)
         }
-    except (SyntaxError, ValueError):
+    except SyntaxError:
         return None
     names = sorted(used & _defined(problem) | {problem.entry_point} - {""})
     setup = tests.setup.rstrip() + "\n" if tests.setup.strip() else ""
@@ -89,8 +90,8 @@ def _defined(problem: Problem) -> set[str]:
     """Functions and classes of the program, as far as it can be read."""
     for code in (problem.code, problem.stub, problem.buggy):
         try:
-            body = ast.parse(code).body
-        except (SyntaxError, ValueError):
+            body = parsed(code).body
+        except SyntaxError:
             continue
         kinds = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
         if found := {node.name for node in body if isinstance(node, kinds)}:
@@ -115,8 +116,8 @@ def _check(problem: Problem, tests: Tests, split: bool) -> Suite | None:
     if not tests.cases:
         return None
     try:
-        tree = ast.parse(textwrap.dedent(tests.cases[0][0]))
-    except (SyntaxError, ValueError):
+        tree = parsed(textwrap.dedent(tests.cases[0][0]))
+    except SyntaxError:
         return None
     checks = [
         node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "check"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,3 +88,21 @@ def unpacked(name: str, value: object) -> Any:
         return json.loads(value)
     except _DEEP:
         raise Damaged(f"{name}: not JSON") from None
+
+
+def parsed(code: str) -> ast.Module:
+    """The syntax tree of a stranger's program, without warnings about it. Raises SyntaxError alone, whatever is wrong."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(code)
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise SyntaxError(str(error)) from None
+
+
+def expression(code: str) -> ast.expr:
+    """The same of an expression."""
+    body = parsed(f"({code}\n)").body
+    if len(body) != 1 or not isinstance(body[0], ast.Expr):
+        raise SyntaxError("not one expression")
+    return body[0].value

@@ -7,7 +7,18 @@ import doctest
 import re
 from collections.abc import Sequence
 
-from trm.data.formats.fields import Damaged, Row, checked, listed, name_of, number, text, texts
+from trm.data.formats.fields import (
+    Damaged,
+    Row,
+    checked,
+    expression,
+    listed,
+    name_of,
+    number,
+    parsed,
+    text,
+    texts,
+)
 from trm.data.formats.problem import NO_TESTS, Problem, Tests
 
 _LINKED = re.compile(r"\b(TreeNode|ListNode|Node)\b")
@@ -68,11 +79,11 @@ def mbpp(row: Row) -> Problem:
 def _called(code: str, tests: Sequence[str]) -> str:
     """The function of `code` that the first test names; the last one defined where that cannot be told."""
     try:
-        defined = [node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)]
+        defined = [node.name for node in parsed(code).body if isinstance(node, ast.FunctionDef)]
         used = [
-            n.id for test in tests[:1] for n in ast.walk(ast.parse(test)) if isinstance(n, ast.Name)
+            n.id for test in tests[:1] for n in ast.walk(parsed(test)) if isinstance(n, ast.Name)
         ]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except SyntaxError:
         return ""
     return next((name for name in used if name in defined), defined[-1] if defined else "")
 
@@ -133,8 +144,8 @@ def debugbench(row: Row) -> Problem | None:
 def method_of(code: str) -> str:
     """ "Solution.f" of a program with one class Solution, f its first public method; else ""."""
     try:
-        body = ast.parse(code).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        body = parsed(code).body
+    except SyntaxError:
         return ""
     for node in body:
         if isinstance(node, ast.ClassDef) and node.name == "Solution":
@@ -154,13 +165,13 @@ def _examples(examples: Sequence[str], code: str) -> Tests:
         if found is None:
             continue
         try:
-            call = ast.parse(f"f({found[1]})", mode="eval").body
+            call = expression(f"f({found[1]})")
             assert isinstance(call, ast.Call)
             given = [
                 _literal(node)
                 for node in [*call.args, *(keyword.value for keyword in call.keywords)]
             ]
-            cases.append((", ".join(given), _literal(ast.parse(found[2], mode="eval").body)))
+            cases.append((", ".join(given), _literal(expression(found[2]))))
         except (SyntaxError, ValueError, AssertionError, RecursionError, MemoryError):
             continue
     return Tests("call", tuple(cases), tolerance=1e-5) if cases else NO_TESTS
@@ -185,7 +196,7 @@ def doctests(stub: str, entry: str) -> Tests:
     cases = []
     try:
         defined = [
-            n for n in ast.parse(stub).body if isinstance(n, ast.FunctionDef) and n.name == entry
+            n for n in parsed(stub).body if isinstance(n, ast.FunctionDef) and n.name == entry
         ]
         examples = doctest.DocTestParser().get_examples(
             ast.get_docstring(defined[0]) or "" if defined else stub
@@ -194,7 +205,7 @@ def doctests(stub: str, entry: str) -> Tests:
         return NO_TESTS
     for example in examples:
         try:
-            call = ast.parse(example.source.strip(), mode="eval").body
+            call = expression(example.source.strip())
             wanted = ast.literal_eval(example.want.strip())
             if isinstance(call, ast.Call) and ast.unparse(call.func) == entry and not call.keywords:
                 given = [repr(ast.literal_eval(node)) for node in call.args]

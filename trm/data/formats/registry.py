@@ -1,6 +1,7 @@
 """The data sets that are read, one entry each, and the one way to read them: detected from content, a Problem a row.
 
-Licences are those that the sets state for themselves; rows with a licence of their own keep it. Nothing that is read is executed.
+Licences are those of the sets as far as we know them ("" where none is stated); rows with a licence of their own keep it.
+Nothing that is read is executed.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ FORMATS = (
     Format("bugsinpy", "BugsInPy", "", folders=("projects",), tree=trees.bugsinpy, judged=True),
     Format("problems", "problems that data convert wrote", "",
            ("source", "task", "prompt", "stub", "code", "visible", "hidden"), _own),
-    Format("livecodebench", "LiveCodeBench", "CC-BY-4.0",
+    Format("livecodebench", "LiveCodeBench", "CC",
            ("question_content", "question_id", "starter_code", "public_test_cases", "private_test_cases"),
            contests.livecodebench, judged=True),
     Format("humanevalfix", "HumanEvalPack", "MIT",

@@ -66,10 +66,9 @@ def _json_kind(stream: BinaryIO) -> str:
 
 
 def _opened(path: Path) -> BinaryIO:
-    stream = path.open("rb")
-    zipped = stream.read(2) == b"\x1f\x8b"
-    stream.seek(0)
-    return cast(BinaryIO, gzip.GzipFile(fileobj=stream) if zipped else stream)
+    with path.open("rb") as stream:
+        zipped = stream.read(2) == b"\x1f\x8b"
+    return cast(BinaryIO, gzip.open(path)) if zipped else path.open("rb")
 
 
 def _said(error: BaseException) -> str:

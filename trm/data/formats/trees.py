@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from trm.data.formats.fields import Damaged, FormatError
+from trm.data.formats.fields import Damaged, FormatError, parsed
 from trm.data.formats.functions import debugbench
 from trm.data.formats.problem import NO_TESTS, Problem, Tests
 
@@ -127,7 +127,7 @@ def _quixbugs_tests(name: str, files: Files) -> Tests:
 def _graph_tests(name: str, source: str) -> Tests:
     """Upstream's test functions, each with the module's set-up statements of its own: upstream's share and change nodes."""
     try:
-        body = ast.parse(source).body
+        body = parsed(source).body
     except SyntaxError:
         raise Damaged(f"python_testcases/test_{name}.py: not Python") from None
     setup = [
