@@ -18,6 +18,7 @@ from agent.suites import PRELUDE
 from tools.calls import Caller
 from tools.source.leaves import Module, SourceError
 from trm.data.corrupt import break_function
+from trm.data.formats.contests import FLOATS
 from trm.data.formats.fields import expression, parsed
 from trm.data.formats.problem import Problem, Tests
 from trm.data.inputs import argument_lists, parameters
@@ -71,7 +72,14 @@ def resolved(problem: Problem, caller: Caller, tests: Tests) -> Tests:
     if tests.kind != "oracle":
         return tests
     cases = _called(problem, [arguments for arguments, _ in tests.cases], caller)
-    return Tests("call", cases, tests.setup, tests.tolerance) if cases else Tests()
+    # a float that is asked to be the same to the bit tells rounding, not bugs
+    floats = any(
+        isinstance(getattr(n, "value", 0), float)
+        for _, text in cases
+        for n in ast.walk(expression(text))
+    )
+    tolerance = tests.tolerance or (FLOATS if floats else 0.0)
+    return Tests("call", cases, tests.setup, tolerance) if cases else Tests()
 
 
 def _called(

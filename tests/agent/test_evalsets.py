@@ -34,6 +34,15 @@ def test_examples_are_shown_and_the_other_tests_judge(tmp_path):
     assert load("evalplus", tmp_path / "set") == [problem]  # the same one each time
 
 
+def test_floats_of_a_reference_need_not_be_the_same_to_the_bit(tmp_path):
+    body = "    return x / 3\n"
+    (problem,) = load("evalplus", copy(tmp_path, "evalplus", canonical_solution=body))
+    assert (
+        "assert twice(10) == Near(3.3333333333333335, 1e-06)"
+        in problem.hidden["test_twice_hidden.py"].decode()
+    )
+
+
 def test_without_examples_half_is_shown(tmp_path):
     (problem,) = load("mbpp", copy(tmp_path, "mbpp"))
     shown, hidden = problem.files["test_twice.py"], problem.hidden["test_twice_hidden.py"]

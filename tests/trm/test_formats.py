@@ -308,6 +308,15 @@ def test_what_is_no_data_set_is_refused_with_a_reason(data, said, tmp_path):
         detect(tree(tmp_path / "folder", {"README.md": "# A set"}))
 
 
+def test_a_folder_that_may_not_be_read_is_an_error_line(tmp_path, monkeypatch):
+    def refused(self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(FormatError, match="Permission denied"):
+        detect(tmp_path)
+
+
 def test_shards_of_a_folder_and_of_a_file_are_disjoint_and_complete(tmp_path):
     every = [{**ROWS["cruxeval"], "id": str(i)} for i in range(20)]
     folder = tmp_path / "set"

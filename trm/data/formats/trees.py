@@ -24,13 +24,16 @@ _ENDLESS = {"knapsack": 6404180, "levenshtein": "amanaplanacanalpanama"}
 
 
 def folders_of(path: Path) -> set[str]:
-    """Names of the folders at the top of a folder or of the HEAD of a git directory."""
-    names = {each.name for each in path.iterdir() if each.is_dir()}
-    if "objects" in names or ".git" in names:
+    """Names of the folders at the top of a folder or of the HEAD of a git directory. Raises FormatError."""
+    try:
+        names = {each.name for each in path.iterdir() if each.is_dir()}
+        if "objects" not in names and ".git" not in names:
+            return names
         listed = subprocess.run([*_GIT, str(path), "ls-tree", "-d", "--name-only", "HEAD"],
                                 capture_output=True, timeout=120, check=False)  # fmt: skip
-        names |= set(listed.stdout.decode("utf-8", "replace").split("\n"))
-    return names
+    except (OSError, subprocess.SubprocessError) as error:
+        raise FormatError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    return names | set(listed.stdout.decode("utf-8", "replace").split("\n"))
 
 
 def read_tree(path: Path, *prefixes: str) -> dict[str, bytes]:
