@@ -85,7 +85,8 @@ def _one_line(run: Run) -> str:
             if isinstance(event, Started):
                 root = event.root
             elif isinstance(event, Finished):
-                status = f"{event.status}: {event.message}"
+                label = event.status.replace("_", " ")
+                status = f"{label}: {event.message.removeprefix(f'{label}: ')}"
     except UsageError:
         status = "damaged"
     return f"{run.id}  {root}  {status}"

@@ -95,14 +95,19 @@ class Shell:
             "COLUMNS",
         )
         kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
-        self.environ = kept | {
-            "PATH": f"{programs}:{os.environ['PATH']}",
-            "XDG_STATE_HOME": str(base / "state"),
-            "XDG_CONFIG_HOME": str(base / "config"),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "PYTEST_ADDOPTS": "-p no:cacheprovider -p no:randomly",
-            "GIT_CONFIG_GLOBAL": str(base / "gitconfig"),
-        }
+        self.environ = (
+            kept
+            | {
+                "PATH": f"{programs}:{os.environ['PATH']}",
+                "XDG_STATE_HOME": str(base / "state"),
+                "XDG_CONFIG_HOME": str(base / "config"),
+                "PYTHONDONTWRITEBYTECODE": "1",
+                "TRM_AGENT_RANK": "ochiai",  # the model takes longer to load than all the rest; other tests have it
+                "TRM_AGENT_PATIENCE": "0",
+                "PYTEST_ADDOPTS": "-p no:cacheprovider -p no:randomly",
+                "GIT_CONFIG_GLOBAL": str(base / "gitconfig"),
+            }
+        )
         (base / "gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.org\n")
         for command in ("git init -q", "git add .", "git commit -qm Timetable"):
             self(command)
