@@ -7,6 +7,8 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import math
+import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -16,6 +18,7 @@ import typer
 
 from agent.data_cli import data_app
 from agent.errors import CheckpointError, UsageError
+from agent.runs_cli import can_draw, check_theme
 
 model_app = typer.Typer(help="The model and its weights.", no_args_is_help=True)
 HELD_OUT = {
@@ -32,6 +35,7 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def train(
+    context: typer.Context,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="D", help="Folder for states, weights and metrics."),
@@ -102,6 +106,14 @@ def train(
     as_json: Annotated[
         bool, typer.Option("--json", help="Reports as JSON lines on stdout, nothing else there.")
     ] = False,
+    no_tui: Annotated[
+        bool, typer.Option("--no-tui", help="Plain lines, also in a terminal.")
+    ] = False,
+    theme: Annotated[str, typer.Option(help="Of the TUI: dark, light, ansi.")] = "dark",
+    samples: Annotated[
+        bool,
+        typer.Option("--samples", help="With --json: what the weights propose, after each save."),
+    ] = False,
     aot: Annotated[
         str | None,
         typer.Option(
@@ -144,6 +156,13 @@ def train(
                 f"training needs {package}, which is not installed",
                 "pip install 'trm-agent[train]'",
             )
+    terminal = sys.stdin.isatty() and sys.stdout.isatty() and can_draw()
+    if terminal and not (as_json or no_tui or coordinator or os.environ.get("CI")):
+        from agent.watch import watch
+
+        limits = _config(config or ("rl" if rl else "shipped"), changes).train
+        ends = (math.inf if rl else limits.steps, limits.seconds)
+        raise typer.Exit(watch(context, out, *ends, check_theme(theme)))
     from trm.checkpoint import CheckpointError as Unfit
     from trm.checkpoint import shipped
     from trm.metrics import Metrics
@@ -166,6 +185,10 @@ def train(
                 metrics.write(report)
                 if as_json:
                     print(json.dumps(report), flush=True)
+                    if samples and report["saved"] and data:
+                        from agent.samples import looked_at
+
+                        print(json.dumps(looked_at(data[0], out, report["step"])), flush=True)
                 else:
                     print(_line(report), file=sys.stderr, flush=True)
     except Unfit as error:

@@ -1,4 +1,4 @@
-"""Brings events from a blocking iterator to the app without ever blocking it.
+"""Brings events (or reports) from a blocking iterator to the app without ever blocking it.
 
 One daemon thread runs the iterator. A daemon rather than Textual's thread worker: leaving the app must not wait for an
 iterator that is stuck in a test run (asyncio joins its executor's threads at exit, it never joins a daemon). The thread only
@@ -12,16 +12,16 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 from textual.message import Message
 
-from agent.events import Event
-
+Item = TypeVar("Item")
 _LEAVING = 0.5  # seconds
 
 
-class Feed:
-    """The queue between the search's thread and the app's.
+class Feed(Generic[Item]):
+    """The queue between the iterator's thread and the app's.
 
     `post` must be safe to call from another thread (`App.post_message` is). After the iterator ended, `ended` is true and
     `error` holds what it raised, if anything.
@@ -30,10 +30,10 @@ class Feed:
     class Arrived(Message):
         """Events wait in the queue, or the iterator ended."""
 
-    def __init__(self, events: Iterator[Event], post: Callable[[Message], object]) -> None:
+    def __init__(self, events: Iterator[Item], post: Callable[[Message], object]) -> None:
         self._events = events
         self._post = post
-        self._queue: deque[Event] = deque()
+        self._queue: deque[Item] = deque()
         self._lock = threading.Lock()
         self._notified = False
         self._abandoned = False
@@ -44,7 +44,7 @@ class Feed:
     def start(self) -> None:
         self._thread.start()
 
-    def take(self, most: int) -> list[Event]:
+    def take(self, most: int) -> list[Item]:
         """Up to `most` waiting events, oldest first. Posts no further `Arrived` for those left: ask `waiting`."""
         with self._lock:
             taken = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]

@@ -45,7 +45,7 @@ class HomeApp(BaseApp[Command]):
         self._know, self._suite, self._stop = know, suite, stop
         self._undo, self._checks = undo, checks
         self.home_screen = HomeScreen()
-        self.feed: Feed | None = None
+        self.feed: Feed[Event] | None = None
         self._busy = False
 
     def on_mount(self) -> None:

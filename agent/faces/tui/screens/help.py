@@ -76,7 +76,10 @@ PANELS: tuple[tuple[str, str], ...] = (
 )
 
 KEYS: tuple[tuple[str, str], ...] = (
-    ("a  c  d", "apply the patch to your files, commit it, drop it"),
+    ("a  c", "apply the patch to your files; commit it"),
+    ("d", "drop it; a search that is not over then looks for another"),
+    ("e", "change the suspect code yourself: all tests are run on it, nothing is written"),
+    ("o", "open the file in $EDITOR"),
     ("y", "copy the diff to the clipboard (OSC 52: works over SSH too)"),
     ("space", "pause the view, or go on (a live search is not paused)"),
     ("← →", "one event back or forward; with shift: to the next decision"),
@@ -93,6 +96,37 @@ KEYS: tuple[tuple[str, str], ...] = (
 
 
 FIX = Page(INTRO, PANELS, KEYS)
+
+TRAIN = Page(
+    "A network learns to repair: it is shown functions that were broken on purpose, says where the fault is and what to "
+    "write, and is corrected. Nothing leaves this machine.",
+    (
+        (
+            "Loss",
+            "How wrong the network's answers are on what it trains on, lower is better. A mean over the last steps.",
+        ),
+        (
+            "Right place, Right edit",
+            "The share of broken functions where the token that it finds likeliest is the fault, and where its whole "
+            "likeliest edit is the right one. These are functions that it trains on.",
+        ),
+        (
+            "Now",
+            "Tokens a second counts padding too. Time left is that of the nearer end, steps or seconds, at the present pace.",
+        ),
+        (
+            "On functions it never saw",
+            "Functions of packages that are held out, broken once, and the network's first proposal after each save. This "
+            "is a handful to look at, not a measurement: trm-agent eval measures.",
+        ),
+    ),
+    (
+        ("q ctrl+c", "save, stop and leave; again: leave at once (it is saved all the same)"),
+        ("tab ↑ ↓", "choose a panel, scroll it"),
+        ("t  m", "theme: dark, light, ansi; mouse to the terminal and back"),
+        ("ctrl+p", "all commands"),
+    ),
+)
 
 HOME = Page(
     "Home shows what is known of this project without running anything. The keys below start the same commands that "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -21,12 +21,13 @@ CACHED_STRIPS = 1000
 
 
 class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
-    """Shows one slice of a `RunState`.
+    """Shows one slice of a `RunState` (or of another state, whose empty one `EMPTY` makes).
 
     Subclasses say what the slice is (`slice_of`, compared by equality: an equal slice is not drawn again) and turn it into
     lines (`lines`). `draws` counts the redraws, for tests.
     """
 
+    EMPTY: ClassVar[Callable[[], Any]] = RunState
     BORDER = ""
     ALLOW_MAXIMIZE = True
     GROWS = False
@@ -40,7 +41,7 @@ class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.state = RunState()
+        self.state: Any = self.EMPTY()
         self.draws = 0
         self._slice: Hashable = None
         self._lines: Sequence[Content] = ()
@@ -50,15 +51,15 @@ class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
 
     # -- what subclasses define
 
-    def slice_of(self, state: RunState) -> Hashable:
+    def slice_of(self, state: Any) -> Hashable:
         """The part of the state shown here."""
         raise NotImplementedError
 
-    def lines(self, state: RunState, width: int, height: int) -> Sequence[Content]:
+    def lines(self, state: Any, width: int, height: int) -> Sequence[Content]:
         """The lines to show at this content size (cells)."""
         raise NotImplementedError
 
-    def title(self, state: RunState) -> str:
+    def title(self, state: Any) -> str:
         """Text in the border."""
         del state
         return self.BORDER
@@ -68,7 +69,7 @@ class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
 
     # -- what screens call
 
-    def show(self, state: RunState) -> None:
+    def show(self, state: Any) -> None:
         """Show this state; draws only if the slice changed."""
         self.state = state
         new = self.slice_of(state)

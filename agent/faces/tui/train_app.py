@@ -1,0 +1,104 @@
+"""The terminal app of `trm-agent train`.
+
+    training = run_train_app(reports, stop=..., history=[...], title="out", steps=5000, seconds=0)
+
+`reports` is a (blocking) iterator of reports and samples, see `agent.faces.tui.training`, read in a thread of its own; `stop()`
+asks the training to save and end and returns at once. The app is left when the reports end; what the iterator raised is raised.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from agent.faces.tui.base import BaseApp, run_app
+from agent.faces.tui.feed import Feed
+from agent.faces.tui.screens.help import TRAIN
+from agent.faces.tui.screens.train import TrainScreen
+from agent.faces.tui.training import Training
+
+Report = Mapping[str, Any]
+
+
+class TrainApp(BaseApp[Training]):
+    """Reports to the screen; q and ctrl+c save and stop."""
+
+    PAGE = TRAIN
+
+    def __init__(
+        self,
+        reports: Iterator[Report],
+        *,
+        stop: Callable[[], object],
+        history: Iterable[Report] = (),
+        title: str = "",
+        steps: float = math.inf,
+        seconds: float = 0.0,
+        theme: str = "dark",
+    ) -> None:
+        super().__init__(theme)
+        self.training = Training(steps, seconds)
+        self.training.load(history)
+        self.train_screen = TrainScreen(self.training, title)
+        self.feed: Feed[Report] = Feed(reports, self.post_message)
+        self._stop = stop
+        self._stopping = False
+
+    def on_mount(self) -> None:
+        self.push_screen(self.train_screen)
+        self.feed.start()
+
+    def on_feed_arrived(self) -> None:
+        """Reports wait: one redraw at most every 50 ms takes them in."""
+        self.set_timer(0.05, self._drain)
+
+    def _drain(self) -> None:
+        ended = self.feed.ended  # before taking: what came before the end is then certainly taken
+        for report in self.feed.take(1000):
+            self.training.apply(report)
+        self.train_screen.show()
+        if self.feed.waiting:
+            self.on_feed_arrived()
+        elif ended:
+            self._leave()
+
+    def say(self, message: str) -> None:
+        self.train_screen.say(message)
+
+    async def action_quit(self) -> None:
+        """Save, stop, and leave when that is done; a second time: leave, and let it be saved without us."""
+        if self._stopping:
+            self._leave()
+            return
+        self._stopping = True
+        self._stop()
+        self.say("Saving, then leaving … q again leaves at once; it is saved all the same.")
+
+    async def action_cancel(self) -> None:
+        await self.action_quit()
+
+    def _leave(self) -> None:
+        self.feed.abandon()
+        self.exit(self.training)
+
+
+def run_train_app(
+    reports: Iterator[Report],
+    *,
+    stop: Callable[[], object],
+    history: Iterable[Report] = (),
+    title: str = "",
+    steps: float = math.inf,
+    seconds: float = 0.0,
+    theme: str = "dark",
+    mouse: bool = True,
+) -> Training:
+    """Show a training until it ends or is left. Raises what `reports` raised, KeyboardInterrupt after SIGTERM."""
+    app = TrainApp(
+        reports, stop=stop, history=history, title=title, steps=steps, seconds=seconds, theme=theme
+    )
+    training = run_app(app, mouse)
+    if app.feed.error is not None:
+        raise app.feed.error
+    return training
