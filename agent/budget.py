@@ -14,11 +14,15 @@ E = TypeVar("E", bound=Event)
 
 @dataclass
 class Budget:
-    """Wall seconds and candidates of a run; `tried` counts the candidates validated."""
+    """Wall seconds and candidates of a run; `tried` counts the candidates validated.
+
+    idle: seconds that the search waited for a person, which are not counted.
+    """
 
     seconds: float
     candidates: int | None
     tried: int = 0
+    idle: float = 0.0
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -29,7 +33,7 @@ class Budget:
     @property
     def left(self) -> float:
         """Seconds that remain, at least 0."""
-        return max(0.0, self.began + self.seconds - time.monotonic())
+        return max(0.0, self.began + self.idle + self.seconds - time.monotonic())
 
     def over(self, running: int = 0) -> str:
         """Why the search must end now, or "". running: candidates that are being validated, which count too."""

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +77,7 @@ def _home(context: typer.Context) -> None:
     settings = _settings(Path(), {"pytest_args": context.obj or None})
     from agent.home import at_home
 
-    at_home(Path(), settings, run)
+    at_home(Path(), settings, run, context.obj or ())
 
 
 @app.command(epilog=EXIT_CODES)
@@ -137,11 +138,12 @@ def fix(
         if file is not None and not file.absolute().parent.is_dir():
             raise UsageError(f"{name} {file}: no such folder", "make it first")
     deed: Deed = "commit" if commit else "apply" if apply else "check" if check else ""
-    session = _session(path, settings, deed)
     interactive = sys.stdin.isatty() and sys.stderr.isatty() and not (deed or os.environ.get("CI"))
+    screen = interactive and sys.stdout.isatty() and not (json or no_tui) and can_draw()
+    session = _session(path, settings, deed, asks=screen)
     if json:
         finished = _in_json(session)
-    elif interactive and sys.stdout.isatty() and not no_tui and can_draw():
+    elif screen:
         finished = _in_tui(session, path, theme, mouse)
     else:
         finished = _in_console(session, verbose, ask=interactive)
@@ -189,7 +191,8 @@ def _settings(path: Path, flags: dict[str, Any]) -> Settings:
     return load_settings(path, flags)
 
 
-def _session(path: Path, settings: Settings, deed: Deed) -> Session:
+def _session(path: Path, settings: Settings, deed: Deed, asks: bool = False) -> Session:
+    """A run of the loop; one that `asks` waits at each patch for the user, who may want another."""
     from agent.loop import FixRequest
     from agent.loop import fix as loop
     from agent.session import Session
@@ -206,7 +209,10 @@ def _session(path: Path, settings: Settings, deed: Deed) -> Session:
         jobs=settings.jobs,
         patience=settings.patience,
     )
-    return Session(lambda: loop(request), deed)
+    session = Session(lambda: loop(request), deed)
+    if asks:
+        request = replace(request, rejected=session.rejected)
+    return session
 
 
 @contextlib.contextmanager
@@ -255,6 +261,7 @@ def _in_console(session: Session, verbose: bool, ask: bool) -> Finished | None:
 
 
 def _in_tui(session: Session, path: Path, theme: str, mouse: bool) -> Finished | None:
+    from agent.by_hand import attempt, open_in_editor
     from agent.faces.tui.app import run_fix_app
 
     theme = check_theme(theme)
@@ -264,6 +271,9 @@ def _in_tui(session: Session, path: Path, theme: str, mouse: bool) -> Finished |
             stop=session.stop,
             on_apply=session.apply,
             on_commit=session.commit,
+            on_reject=session.reject,
+            on_attempt=attempt,
+            on_open=open_in_editor,
             title=path.absolute().name,
             theme=theme,
             mouse=mouse,
@@ -273,7 +283,11 @@ def _in_tui(session: Session, path: Path, theme: str, mouse: bool) -> Finished |
         session.wait(LEAVE_SECONDS)
     for line in result.summary:
         print(line)
-    return result.finished
+    finished, patch = result.finished, result.patch
+    if finished and patch and not patch.still_red and result.decision in ("applied", "committed"):
+        # also where the user wrote the patch, after the search had ended without one
+        finished = replace(finished, status="fixed", exit_code=0, diff=patch.diff)
+    return finished
 
 
 @app.command(epilog=EXIT_CODES)

@@ -192,6 +192,11 @@ class PatchFound(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PatchRejected(Event):
+    """The user does not want the last patch: the search goes on as if it had not been found."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished(Event):
     """The one terminal event.
 

@@ -53,7 +53,7 @@ def suite_run(root: Path) -> Run:
 
 
 def last_suite(runs: list[Run], looked: Run, arguments: tuple[str, ...]) -> Suite:
-    """The suite as it was last seen whole, less what patches of later runs repaired.
+    """The suite as it was last seen whole, less what patches that were applied later repaired, with what was undone later.
 
     runs: newest first. arguments: those of the whole suite; a run with others saw but a part of it.
     """
@@ -61,12 +61,19 @@ def last_suite(runs: list[Run], looked: Run, arguments: tuple[str, ...]) -> Suit
     if not seen:
         return Suite()
     at, suite = max(seen, key=lambda pair: pair[0])
-    for run in runs:
-        record = run.folder / RECORD
-        if record.exists() and record.stat().st_mtime >= at and _patch_of(run) == "applied":
-            for event in run.events("PatchFound"):
-                assert isinstance(event, PatchFound)
-                suite = suite.without(frozenset(event.turned_green))
+    for run in reversed(runs):
+        record, became = run.folder / RECORD, _patch_of(run)
+        if not became or record.stat().st_mtime < at:
+            continue
+        green: frozenset[str] = frozenset()
+        failing: list[FailingTest] = []
+        for event in run.events("FailingTest", "PatchFound"):
+            if isinstance(event, FailingTest):
+                failing.append(event)
+            elif isinstance(event, PatchFound):
+                green = frozenset(event.turned_green)
+        repaired = [test for test in failing if test.nodeid in green]
+        suite = suite.without(green) if became == "applied" else suite.again(repaired)
     return suite
 
 
@@ -136,8 +143,16 @@ def taken_back(run: str) -> str:
     return f"undone: {', '.join(paths)}" if paths else "the files are as before the fix already"
 
 
-def at_home(path: Path, settings: Settings, run: Callable[[list[str]], int]) -> None:
-    """Show home, run what is chosen there, and come back, until the user leaves. run: the program on an argument list."""
+def at_home(
+    path: Path,
+    settings: Settings,
+    run: Callable[[list[str]], int],
+    pytest_args: tuple[str, ...] = (),
+) -> None:
+    """Show home, run what is chosen there, and come back, until the user leaves.
+
+    run: the program on an argument list. pytest_args: what was given for pytest on the command line, for all that runs tests.
+    """
     from agent.faces.tui.home_app import run_home_app
 
     theme = "dark"
@@ -177,6 +192,8 @@ def at_home(path: Path, settings: Settings, run: Callable[[list[str]], int]) -> 
                 session.wait(LEAVE_SECONDS)
         if not command:
             return
+        if pytest_args and command[0] in ("fix", "bisect"):
+            command = (*command, *(() if "--" in command else ("--",)), *pytest_args)
         code = run(list(command))
         if command[0] == "bisect" or code not in (0, 1, 130):  # what it printed would be gone
             with contextlib.suppress(EOFError, KeyboardInterrupt):

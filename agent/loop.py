@@ -22,7 +22,7 @@ from agent.budget import Budget
 from agent.candidates import CostAware
 from agent.diffs import make_diff
 from agent.errors import TestsCannotRun, UsageError
-from agent.events import SCHEMA, Event, Finished, Note, PatchFound, Started
+from agent.events import SCHEMA, Event, Finished, Note, PatchFound, PatchRejected, Started
 from agent.first_run import beyond_repair, check_runnable, in_thread, told, why
 from agent.reading import Reader, show_suspects
 from agent.search import Found, PatchedFiles, Tests, search
@@ -43,6 +43,7 @@ class FixRequest:
     """What to repair and within which bounds. max_candidates None: no bound; jobs 0: the machine's cores, at most 4.
 
     patience: seconds to look for other patches after the first, of which the likeliest is shown; 0: the first.
+    rejected: asked about each verified patch after it was told of, may block; true where another is wanted. None: never.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class FixRequest:
     seed: int = 0
     jobs: int = 0
     patience: float = PATIENCE
+    rejected: Callable[[PatchFound], bool] | None = None
 
 
 def fix(request: FixRequest) -> Iterator[Event]:
@@ -83,6 +85,7 @@ class _Run:
         self.sources = locate.Sources(workspace.root)
         self.found: list[locate.Suspect] = []
         self.refused = ""  # tests for which a plain pytest run refused a patch
+        self.turned_down = 0  # patches that the user did not want
 
     def events(self) -> Iterator[Event]:
         """All events of the run. Raises TestsCannotRun and CheckpointError."""
@@ -198,6 +201,8 @@ class _Run:
             )
         if self.refused:
             reason += f"; a patch passed here, but not a plain pytest run ({self.refused})"
+        if self.turned_down:
+            reason += f"; {self.turned_down} patch{'es' * (self.turned_down != 1)} turned down"
         yield self._gave_up(f"no fix found: {reason}", hint)
 
     def _prepared(
@@ -312,15 +317,24 @@ class _Run:
         diff = make_diff(self.workspace.root, patch.files)
         turned = tuple(red) or tuple(result.nodeid for result in final.results)
         command = " ".join(["pytest", *self.arguments])
-        yield PatchFound(
+        shown = PatchFound(
             diff, tuple(sorted(patch.files)), turned, found.number, budget.at, command, at=budget.at
         )
+        seconds, tried = budget.at, budget.tried
+        yield shown
+        if self.request.rejected is not None:
+            rejected = self.request.rejected(shown)
+            budget.idle += budget.at - seconds
+            if rejected:
+                self.turned_down += 1
+                yield PatchRejected(at=budget.at)
+                return False
         plural = "" if len(turned) == 1 else "s"
         message = (
             f"fixed: {len(turned)} failing test{plural} turned green, "
-            f"{budget.tried} candidates in {budget.at:.1f} s"
+            f"{tried} candidates in {seconds:.1f} s"
         )
-        yield Finished("fixed", 0, message, "", diff, budget.tried, budget.at, at=budget.at)
+        yield Finished("fixed", 0, message, "", diff, tried, seconds, at=budget.at)
         return True
 
     def _partly(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import queue
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -37,6 +38,7 @@ class Session:
         self._stop = threading.Event()
         self._signalled = self._in_loop = False
         self._ended = threading.Event()
+        self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._notes: list[Note] = []
         self.run = run or self._new_run()
         self.root = Path()
@@ -55,6 +57,17 @@ class Session:
     def stop(self) -> None:
         """Ask the run to end at its next event. Returns at once; may be called from another thread."""
         self._stop.set()
+        self._answers.put(False)
+
+    def rejected(self, patch: PatchFound) -> bool:
+        """Wait for `reject` or `stop`; whether it was the former. For `FixRequest.rejected`."""
+        del patch
+        return self._answers.get()
+
+    def reject(self) -> None:
+        """The user wants another patch than the one found last."""
+        self.patch = None
+        self._answers.put(True)
 
     def interrupt(self, *_: object) -> None:
         """A signal handler: ends the run, in the loop at once, elsewhere after the event that is being shown; again, anywhere.

@@ -19,7 +19,7 @@ from tools.workspace import find_workspace
 def look(
     path: Path, python: str | None = None, pytest_args: tuple[str, ...] = (), max_seconds: float = 600.0
 ) -> Iterator[Event]:  # fmt: skip
-    """Run the suite of `path` once. Ends in Finished, status red or green; closing the generator stops the tests.
+    """Run the suite of `path` once. Ends in Finished, status not_fixed or green; closing the generator stops the tests.
 
     Raises UsageError and TestsCannotRun as `agent.loop.fix` does.
     """
@@ -46,5 +46,7 @@ def look(
         raise TestsCannotRun("pytest collected no tests", "name the tests after --")
     yield from told(run, budget.at)
     red = len(run.failing) + len(run.collection_errors)
-    status, code, message = ("red", 1, f"{red} failing") if red else ("green", 0, "all tests pass")
+    status, code, message = (
+        ("not_fixed", 1, f"{red} failing") if red else ("green", 0, "all tests pass")
+    )
     yield Finished(status, code, message, seconds=budget.at, at=budget.at)

@@ -26,6 +26,7 @@ from agent.events import (
     Interval,
     Note,
     PatchFound,
+    PatchRejected,
     RecursionStep,
     SearchProgress,
     Started,
@@ -212,6 +213,10 @@ class ConsoleFace:
         for nodeid in event.turned_green:
             self._more(nodeid, "green")
 
+    def _rejected(self, event: PatchRejected) -> None:
+        del event
+        self._line("patch", "turned down: the search goes on for another")
+
     def _finished(self, event: Finished) -> None:
         if event.status == "error":
             self._console.print(Text("error: ", "bold red") + Text(clean(event.message)))
@@ -253,6 +258,7 @@ _SHOW: dict[type[Event], Callable[..., None]] = {
     CandidateTried: ConsoleFace._candidate,
     SearchProgress: ConsoleFace._search,
     PatchFound: ConsoleFace._patch,
+    PatchRejected: ConsoleFace._rejected,
 }
 
 

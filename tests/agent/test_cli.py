@@ -382,6 +382,20 @@ def test_replay_without_a_terminal_points_to_show(project: Project) -> None:
     assert "hint: trm-agent show 2" in project("replay", code=2).stderr
 
 
+def test_without_a_command_and_without_a_terminal_there_is_the_help(project: Project) -> None:
+    done = project(code=2)
+    assert "Usage: trm-agent" in done.stdout and "fix" in done.stdout and done.stderr == ""
+
+
+def test_without_a_command_in_a_terminal_there_is_home(project: Project) -> None:
+    screen = Screen(project)
+    screen.until("1049h")  # the alternate screen
+    screen.until("What can be done")
+    screen.until("Last runs here")
+    screen.type("q")
+    assert screen.end() == 0
+
+
 def test_version_and_help(project: Project) -> None:
     from agent import __version__
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from agent import loop
+from agent.budget import Budget
 from agent.errors import CheckpointError, TestsCannotRun, UsageError
 from agent.events import (
     CandidateTried,
@@ -24,6 +25,7 @@ from agent.events import (
     Finished,
     Note,
     PatchFound,
+    PatchRejected,
     Started,
     SuiteRan,
     Suspect,
@@ -134,6 +136,40 @@ def test_the_file_that_configures_pytest_is_named():
         run = SuiteRun([], [], [], Spectrum(), 0.1, rootdir="/p", configfile=file)
         first = next(told(run, 0.0))
         assert isinstance(first, Note) and first.text == f"pytest's root is /p, it is {words}"
+
+
+def test_a_patch_that_the_user_turns_down_is_not_the_last(project) -> None:
+    """With 2 and 2 a sum, a product and a power are all right to the tests."""
+    root = project(calc=CALC, test_calc=TEST.replace("add(2, 3) == 5", "add(2, 2) == 4"))
+    asked: list[PatchFound] = []
+
+    def rejected(patch: PatchFound) -> bool:
+        asked.append(patch)
+        return len(asked) == 1
+
+    events = list(fix(request(root, rejected=rejected)))
+    shown = [event for event in events if isinstance(event, (PatchFound, PatchRejected))]
+    assert [type(event) for event in shown] == [PatchFound, PatchRejected, PatchFound]
+    assert asked == [shown[0], shown[2]] and asked[0].diff != asked[1].diff
+    assert isinstance(events[-1], Finished) and events[-1].status == "fixed"
+    assert events[-1].diff == asked[1].diff
+
+
+def test_a_search_whose_patches_are_all_turned_down_says_so(project) -> None:
+    root = project(calc=CALC, test_calc=TEST)
+    before = content(root)
+    more = {"rejected": lambda patch: True, "max_candidates": 40}
+    last = list(fix(request(root, **more)))[-1]
+    assert (
+        isinstance(last, Finished) and last.status == "not_fixed" and "turned down" in last.message
+    )
+    assert content(root) == before
+
+
+def test_the_time_that_a_person_takes_is_not_the_searchs() -> None:
+    budget = Budget(10.0, None)
+    budget.idle = 100.0
+    assert 105 < budget.left <= 110
 
 
 def test_a_green_suite_is_left_alone(project) -> None:

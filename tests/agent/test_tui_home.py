@@ -226,7 +226,12 @@ async def test_r_runs_the_tests_with_progress_and_then_shows_them(eyes: Any) -> 
         )
         await pilot.press("f")  # not while the tests run
         assert app.return_value is None
-        for event in (ev.SuiteRan(11, 1, 0, 0, 2.0), ONE, ev.Finished("red", 1, "1 failing"), None):
+        for event in (
+            ev.SuiteRan(11, 1, 0, 0, 2.0),
+            ONE,
+            ev.Finished("not_fixed", 1, "1 failing"),
+            None,
+        ):
             world.events.put(event)
         await eyes.until(pilot, lambda: any("1 of 12 tests fail" in row for row in eyes.rows(app)))
         assert any("✗ test_one" in row for row in eyes.rows(app))
@@ -359,6 +364,27 @@ def test_the_last_run_tells_of_the_suite_and_an_applied_patch_counts_until_undon
     assert again.runs[0].patch == "undone"
 
 
+def test_what_is_undone_after_the_suite_was_seen_green_fails_again(project: Path) -> None:
+    patch = found(project, "def one():\n    return 2\n", ONE.nodeid)
+    run = recorded(
+        project, ev.SuiteRan(1, 1, 0, 0, 0.1), ONE, patch, ev.Finished("fixed", 0, "fixed")
+    )
+    age(run, 100)
+    apply_diff(project, patch.diff, run.folder)
+    looked = suite_run(project)
+    looked.folder.mkdir(parents=True)
+    recorder = Recorder(looked)
+    started = ev.Started(1, "", str(project), "python", "why", "3.11", (), "", "")
+    for event in (started, ev.SuiteRan(2, 0, 0, 0, 0.1), ev.Finished("green", 0, "all")):
+        recorder.write(event)
+    recorder.close()
+    age(looked, 1)
+    assert know(project, Settings()).suite.state == "green"
+    undo(run.folder)
+    suite = know(project, Settings()).suite
+    assert suite.tests == (ONE,) and suite.passed == 1
+
+
 def test_a_run_on_a_part_of_the_suite_says_nothing_of_the_whole(project: Path) -> None:
     whole = recorded(project, ev.SuiteRan(0, 2, 0, 0, 0.1), ONE, TWO, ev.Finished("not_fixed", 1, "no"))  # fmt: skip
     recorded(project, ev.SuiteRan(1, 0, 0, 0, 0.1), ev.Finished("green", 0, "all"), arguments=("-k", "one"))  # fmt: skip
@@ -385,6 +411,6 @@ def test_a_look_at_the_suite_runs_it_once_and_repairs_nothing(project: Path) -> 
     (ran,) = [event for event in events if isinstance(event, ev.SuiteRan)]
     (failing,) = [event for event in events if isinstance(event, ev.FailingTest)]
     assert (ran.passed, ran.failed) == (1, 1) and failing.nodeid == ONE.nodeid
-    assert (events[-1].status, events[-1].exit_code) == ("red", 1)
+    assert (events[-1].status, events[-1].exit_code) == ("not_fixed", 1)
     assert not [event for event in events if isinstance(event, (ev.CandidateTried, ev.PatchFound))]
     assert {path: path.read_bytes() for path in before} == before

@@ -13,27 +13,42 @@ What the CLI calls (import it late; this module imports textual):
   has ended, in a thread; they return one line for the user ("applied to src/shop/cart.py; trm-agent undo takes it back").
   What they raise is shown (with its `hint`, if it has one) and the patch can still be applied, copied or dropped. Without
   `on_commit` there is no key to commit; dropping needs no callback.
+- `on_reject()` makes a search that waits at a patch go on for another; without it dropping a patch ends the search.
+- `on_attempt(started, red, suspect, text, number, at)` runs the tests with the user's text in the suspect's place, in a thread,
+  and returns the events that tell of it; `on_open(path, line)` opens a file in an editor while the app stands aside.
 - Nothing here writes a file, asks a question, or opens a socket.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal
 
-from agent.events import Event, Finished, PatchFound
+from agent.events import (
+    CandidateTried,
+    Event,
+    Finished,
+    PatchFound,
+    PatchRejected,
+    Started,
+    Suspect,
+)
 from agent.faces.tui.base import BaseApp, run_app, told
 from agent.faces.tui.feed import Feed
 from agent.faces.tui.playback import Playback
+from agent.faces.tui.screens.edit import EditScreen
 from agent.faces.tui.screens.fix import FixScreen
 from agent.faces.tui.screens.help import FIX as PAGE
 from agent.faces.tui.state import Timeline
 from agent.faces.tui.summary import summary_lines
 
 Deed = Callable[[PatchFound], str]
+Attempt = Callable[[Started, Sequence[str], Suspect, str, int, float], Sequence[Event]]
+Open = Callable[[Path, int], object]
 Decided = Literal["", "applied", "committed", "dropped"]
 
 REFRESH = 1 / 20
@@ -71,6 +86,9 @@ class FixApp(BaseApp[FixResult]):
         events: Iterator[Event] | None = None,
         stop: Callable[[], object] = lambda: None,
         deeds: dict[str, Deed | None] | None = None,
+        on_reject: Callable[[], object] | None = None,
+        on_attempt: Attempt | None = None,
+        on_open: Open | None = None,
         title: str = "",
         theme: str = "dark",
     ) -> None:
@@ -80,6 +98,8 @@ class FixApp(BaseApp[FixResult]):
         self.feed = Feed(events, self.post_message) if events is not None else None
         self._stop = stop
         self._deeds = deeds or {}
+        self._reject, self._attempt, self._open = on_reject, on_attempt, on_open
+        self._texts: dict[Suspect, str] = {}
         self._latest: PatchFound | None = None
         self._wanted: tuple[str, PatchFound] | None = None
         self._busy = False
@@ -120,8 +140,7 @@ class FixApp(BaseApp[FixResult]):
         while self.feed.waiting and time.monotonic() < deadline:
             for event in self.feed.take(DRAIN_EVENTS):
                 self.playback.timeline.append(event)
-                if isinstance(event, PatchFound):
-                    self._latest = event
+                self._note(event)
             self.playback.tick(0)
         self._drawn_at = time.monotonic()
         self.fix_screen.show()
@@ -129,6 +148,13 @@ class FixApp(BaseApp[FixResult]):
             self.on_feed_arrived()
         elif ended:
             self._search_over()
+
+    def _note(self, event: Event) -> None:
+        """Which patch is the newest."""
+        if isinstance(event, PatchFound):
+            self._latest = event
+        elif isinstance(event, PatchRejected):
+            self._latest = None
 
     def _search_over(self) -> None:
         assert self.feed is not None
@@ -171,6 +197,10 @@ class FixApp(BaseApp[FixResult]):
             able = self._deeds.get(kind) is not None or kind == "drop"
             decided = bool(self._decision) or self._busy or self._wanted is not None
             return self.playback.live and able and patch is not None and not decided
+        if action in ("edit", "open"):
+            able = (self._attempt if action == "edit" else self._open) is not None
+            free = not (self._decision or self._busy)
+            return able and free and bool(self.playback.state.suspects)
         return True
 
     def action_deed(self, kind: str) -> None:
@@ -179,6 +209,10 @@ class FixApp(BaseApp[FixResult]):
             return
         if patch != self._latest:
             self.say("A newer patch was found meanwhile; press end to see it first.")
+            return
+        if self._searching and kind == "drop" and self._reject and not self._stopping:
+            self._reject()
+            self.say("Dropped; looking for another patch …")
             return
         if self._searching:
             self._wanted = (kind, patch)
@@ -208,6 +242,61 @@ class FixApp(BaseApp[FixResult]):
         self.say(f"{message}  q leaves" if decision else message)
         if self._leaving:
             self._leave()
+
+    def action_edit(self) -> None:
+        """Change the suspect code in a window; what comes back is run against the tests."""
+        suspect = self.fix_screen.suspect
+        if suspect is None or isinstance(self.screen, EditScreen):
+            return
+
+        def edited(text: str | None) -> None:
+            started, state = self.playback.state.started, self.playback.state
+            if text is None or started is None or self._attempt is None:
+                return
+            self._texts[suspect] = text
+            self._busy = True
+            self.say("Running all tests with your change; nothing is written …")
+            red = [test.nodeid for test in state.tests]
+            work = partial(self._attempt, started, red, suspect, text, state.tried + 1, state.at)
+            self.run_worker(partial(self._try_in_thread, work), thread=True, group="deed")
+
+        line = self.fix_screen.line_of(suspect)
+        self.push_screen(EditScreen(suspect, line, self._texts.get(suspect)), edited)
+
+    def _try_in_thread(self, work: Callable[[], Sequence[Event]]) -> None:
+        try:
+            events = work()
+        except Exception as error:  # whatever it is, the user sees it and may go on
+            self.call_from_thread(self._performed, "", told(error))
+        else:
+            self.call_from_thread(self._attempted, events)
+
+    def _attempted(self, events: Sequence[Event]) -> None:
+        tried = next(event for event in events if isinstance(event, CandidateTried))
+        for event in events:
+            self.playback.timeline.append(event)
+            self._note(event)
+        self.playback.end()
+        self.fix_screen.show()
+        good = tried.outcome == "passed"
+        still = tried.failing_test or tried.outcome
+        said = (
+            "✓ Every test passes with your change." if good else f"✗ Not yet: {still}; e edits on"
+        )
+        self._performed("", said)
+
+    def action_open(self) -> None:
+        """The suspect's file in the user's own editor, at the suspect line; the app stands aside meanwhile."""
+        suspect, started = self.fix_screen.suspect, self.playback.state.started
+        if suspect is None or started is None or self._open is None:
+            return
+        try:
+            with self.suspend():
+                self._open(Path(started.root) / suspect.path, self.fix_screen.line_of(suspect))
+        except Exception as error:
+            self.say(told(error))
+        else:
+            self.say("If you saved a change, this run knows nothing of it: fix again.")
 
     def action_copy_diff(self) -> None:
         patch = self.playback.state.patch
@@ -264,6 +353,9 @@ def fix_app(
     on_apply: Deed,
     on_commit: Deed | None = None,
     on_drop: Deed | None = None,
+    on_reject: Callable[[], object] | None = None,
+    on_attempt: Attempt | None = None,
+    on_open: Open | None = None,
     title: str = "",
     theme: str = "dark",
 ) -> FixApp:
@@ -273,6 +365,9 @@ def fix_app(
         events=events,
         stop=stop,
         deeds={"apply": on_apply, "commit": on_commit, "drop": on_drop},
+        on_reject=on_reject,
+        on_attempt=on_attempt,
+        on_open=on_open,
         title=title,
         theme=theme,
     )
@@ -293,6 +388,9 @@ def run_fix_app(
     on_apply: Deed,
     on_commit: Deed | None = None,
     on_drop: Deed | None = None,
+    on_reject: Callable[[], object] | None = None,
+    on_attempt: Attempt | None = None,
+    on_open: Open | None = None,
     title: str = "",
     theme: str = "dark",
     mouse: bool = True,
@@ -307,6 +405,9 @@ def run_fix_app(
         on_apply=on_apply,
         on_commit=on_commit,
         on_drop=on_drop,
+        on_reject=on_reject,
+        on_attempt=on_attempt,
+        on_open=on_open,
         title=title,
         theme=theme,
     )

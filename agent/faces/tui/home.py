@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from agent import events as ev
@@ -32,6 +33,12 @@ class Suite:
         """After a patch that repaired these tests was applied."""
         left = tuple(test for test in self.tests if test.nodeid not in turned_green)
         return replace(self, passed=self.passed + len(self.tests) - len(left), tests=left)
+
+    def again(self, tests: Iterable[ev.FailingTest]) -> Suite:
+        """After a patch that had repaired these tests was taken back."""
+        known = {test.nodeid for test in self.tests}
+        back = tuple(test for test in tests if test.nodeid not in known)
+        return replace(self, passed=self.passed - len(back), tests=self.tests + back)
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,9 @@ class RunState:
                 self.patch = event
                 self.suite_progress = None
                 self._enter("check")
+            case ev.PatchRejected():
+                self.patch = None
+                self._enter("try")
             case ev.Finished():
                 self.finished = event
                 self.suite_progress = None

@@ -20,7 +20,8 @@ def summary_lines(state: RunState, decision: str = "", message: str = "") -> lis
         )
         lines += [f"  green: {nodeid}" for nodeid in patch.turned_green]
         lines += ["", *patch.diff.rstrip("\n").split("\n"), ""]
-    if finished and (not patch or finished.status != "fixed"):
+    taken = patch is not None and not patch.still_red and decision in ("applied", "committed")
+    if finished and not taken and (not patch or finished.status != "fixed"):
         lines.append(finished.message)
         if finished.suspects:
             lines.append("Where the fault probably is:")

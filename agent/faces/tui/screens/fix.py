@@ -11,8 +11,9 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer
 
+from agent.events import Suspect
 from agent.faces.tui.playback import Playback
-from agent.faces.tui.state import RunState
+from agent.faces.tui.state import RunState, unit_is
 from agent.faces.tui.widgets.bars import StatusLine, TopBar
 from agent.faces.tui.widgets.candidates import CandidatesPanel
 from agent.faces.tui.widgets.code import CodePanel
@@ -43,6 +44,8 @@ class FixScreen(Screen[None]):
         Binding("c", "app.deed('commit')", "Commit"),
         Binding("y", "app.copy_diff", "Copy"),
         Binding("d", "app.deed('drop')", "Drop"),
+        Binding("e", "app.edit", "Edit"),
+        Binding("o", "app.open", "Open in $EDITOR", show=False),
         Binding("space", "pause", "Pause"),
         Binding("left", "step(-1)", "Back", key_display="←"),
         Binding("right", "step(1)", "Step", key_display="→"),
@@ -121,11 +124,32 @@ class FixScreen(Screen[None]):
                 ("deed", ("commit",)),
                 ("deed", ("drop",)),
                 ("copy_diff", ()),
+                ("edit", ()),
             )
         )
         if offered != self._offered:
             self._offered = offered
             self.refresh_bindings()
+
+    @property
+    def suspect(self) -> Suspect | None:
+        """The suspect that is shown."""
+        panel = self.query_one(CodePanel)
+        rank = panel.rank(self.playback.state)
+        return None if rank is None else self.playback.state.suspects[rank]
+
+    def line_of(self, suspect: Suspect) -> int:
+        """The line to look at first: where the network would edit, else where a test failed, else the most suspect one."""
+        state = self.playback.state
+        inside = range(suspect.first_line, suspect.first_line + suspect.source.count("\n") + 1)
+        step = state.steps[-1] if state.steps else None
+        if step and unit_is(suspect, step.unit) and step.proposal_line in inside:
+            return step.proposal_line
+        failing = (test.line for test in state.tests if test.path == suspect.path)
+        if line := next((line for line in failing if line in inside), 0):
+            return line
+        scores = suspect.line_scores
+        return suspect.first_line + (scores.index(max(scores)) if scores else 0)
 
     def say(self, message: str) -> None:
         """Put a message into the status line; '' gives the line back to the run."""

@@ -51,7 +51,7 @@ class StatusLine(Static):
 
 
 def status(playback: Playback, message: str, width: int) -> Content:
-    """Message of the last key, else the place in the run, else the end, else the last decision."""
+    """Message of the last key, else the place in the run, else the end, else what is waited for, else the last decision."""
     state, line = playback.state, playback.timeline
     if message:
         return styled(("▌", "$accent"), message)
@@ -74,6 +74,11 @@ def status(playback: Playback, message: str, width: int) -> Content:
         return styled(place, *_outcome(state, width - place.cell_length))
     if state.finished:
         return styled(*_outcome(state, width))[1:]
+    if state.patch:
+        return styled(
+            ("✓ ", "bold $success"),
+            "found, and the search waits: a applies it, d drops it and looks for another",
+        )
     if state.decisions:
         return decision_line(state.decisions[-1])
     if state.notes:

@@ -85,7 +85,7 @@ class HaltGauge(LinePanel, can_focus=False):
 
     def lines(self, state: RunState, width: int, height: int) -> Sequence[Content]:
         if not state.steps:
-            return [styled(("the network has not started yet", "$muted"))]
+            return [styled(("not started yet", "$muted"))]
         step, moved = state.steps[-1], flipped(state.steps)
         narrow = width < 32
         full, empty = bar(step.halt, max(8, width - 1 if narrow else min(width - 20, 24)))
