@@ -27,6 +27,9 @@ sys.path.insert(0, str(ROOT))
 from agent.events import CandidateTried, Event, loads  # noqa: E402
 from agent.faces.tui.app import fix_app  # noqa: E402
 
+BEGIN = (
+    threading.Event()
+)  # set when the first picture is drawn: what starting costs is another question
 RUN = ROOT / "tests/fixtures/events/fixed.jsonl"
 FLOOD = 20_000
 
@@ -61,18 +64,22 @@ class Turns:
             self.late.append(time.perf_counter() - began - 0.005)
 
 
+def recorded(number: int) -> list[Event]:
+    """The first events of a recorded run, once the first picture is drawn."""
+    BEGIN.wait()
+    return [loads(line) for line in RUN.read_text("utf-8").split("\n")[:number] if line]
+
+
 def flood() -> Iterator[Event]:
     """A run until its candidates, and then very many of them."""
-    events = [loads(line) for line in RUN.read_text("utf-8").split("\n") if line]
-    yield from events[:40]
+    yield from recorded(40)
     for k in range(FLOOD):
         yield CandidateTried(k + 1, "a.py", 1, "x", "y", "op", 0.0, "failed", "t", 0.01, at=5.0)
 
 
 def model() -> Iterator[Event]:
     """A run that waits while the network is loaded and compiled in a thread."""
-    events = [loads(line) for line in RUN.read_text("utf-8").split("\n") if line]
-    yield from events[:8]
+    yield from recorded(8)
 
     def load() -> None:
         from trm.predict import Predictor
@@ -89,7 +96,7 @@ def model() -> Iterator[Event]:
 
 def idle() -> Iterator[Event]:
     """A run of which nothing comes for three seconds."""
-    yield from [loads(line) for line in RUN.read_text("utf-8").split("\n") if line][:40]
+    yield from recorded(40)
     time.sleep(3)
 
 
@@ -97,14 +104,18 @@ async def measure(events: Iterator[Event]) -> dict[str, Any]:
     """Turns from the first picture to the end of the events."""
     app = fix_app(events, stop=lambda: None, on_apply=lambda patch: "")
     async with app.run_test(size=(160, 48)) as pilot:
+        while not app.screen.query("FooterKey"):
+            await pilot.pause(0.1)
         await pilot.pause(0.5)
         with Turns() as turns:
             watching = asyncio.create_task(turns.watch())
             began = time.perf_counter()
+            BEGIN.set()
             while not (app.feed and app.feed.ended and not app.feed.waiting):
                 await asyncio.sleep(0.05)
             watching.cancel()
         seconds = time.perf_counter() - began
+    BEGIN.clear()
     late = sorted(turns.late)
     return {
         "cpu_ms": turns.cpu * 1e3,

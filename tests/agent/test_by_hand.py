@@ -83,12 +83,12 @@ def test_line_ends_stay_and_lines_may_be_added() -> None:
 
 def test_the_editor_gets_file_and_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vim = tmp_path / "vim"
-    vim.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/said\n')
+    vim.write_text(f"#!/bin/sh\nprintf '%s|' \"$@\" > {tmp_path}/said\n")
     vim.chmod(0o755)
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("EDITOR", f"{vim} -n")
     open_in_editor(Path("a b.py"), 7)
-    assert (tmp_path / "said").read_text() == "-n +7 a b.py\n"
+    assert (tmp_path / "said").read_text() == "-n|+7|a b.py|"
     monkeypatch.setenv("VISUAL", str(tmp_path / "none"))
     with pytest.raises(UsageError, match="none: No such file"):
         open_in_editor(Path("a.py"), 7)

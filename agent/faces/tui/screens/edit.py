@@ -27,7 +27,7 @@ class EditScreen(ModalScreen["str | None"]):
         self._text = suspect.source if text is None else text
 
     def compose(self) -> ComposeResult:
-        with Vertical(id="edit", classes="window") as box:
+        with Vertical(id="by-hand", classes="window") as box:
             box.border_title = f"Change by hand · {self._suspect.path} · {self._suspect.name}"
             box.border_subtitle = "ctrl+s: run the tests on it · escape: back"
             area = TextArea(self._text, id="area", tab_behavior="indent", show_line_numbers=True)
