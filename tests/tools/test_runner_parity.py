@@ -23,10 +23,12 @@ sys.modules[spec.name] = parity  # dataclasses look there
 spec.loader.exec_module(parity)
 
 
-def judged(repo: str, path: str, tmp_path: Path, step: int) -> tuple[list[Any], int]:
+def judged(
+    repo: str, path: str, tmp_path: Path, step: int, first: int = 0
+) -> tuple[list[Any], int]:
     root = tmp_path / repo
     shutil.copytree(REPOS / repo, root)
-    chosen = list(parity.mutants((root / path).read_bytes()))[::step]
+    chosen = list(parity.mutants((root / path).read_bytes()))[first::step]
     assert chosen
     with Runner(root, sys.executable, limits=Limits(wall_floor=1.0)) as runner:
         tests = [result.nodeid for result in runner.baseline().results]
@@ -48,6 +50,7 @@ FIXTURES = [
     ("unittest_style", "cart/__init__.py"),
     ("own_packages", "agent/__init__.py"),
     ("import_time", "units/__init__.py"),
+    ("programs", "calc.py"),
 ]
 
 
@@ -62,6 +65,15 @@ def test_a_sample_of_mutants_is_judged_alike(repo: str, path: str, tmp_path: Pat
 @pytest.mark.parametrize(("repo", "path"), FIXTURES)
 def test_every_mutant_is_judged_alike(repo: str, path: str, tmp_path: Path) -> None:
     wrong, count = judged(repo, path, tmp_path, step=1)
+    assert count >= 8
+    assert wrong == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(3))
+def test_what_suites_are_made_of_is_judged_alike(first: int, tmp_path: Path) -> None:
+    """State, caches, closures, class bodies, generators, threads, event loops, fixtures, doctests and so on: a part each."""
+    wrong, count = judged("covers", "shop.py", tmp_path, step=9, first=first)
     assert count >= 8
     assert wrong == []
 
