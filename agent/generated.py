@@ -31,7 +31,7 @@ ASKED: dict[str, Any] = {
     "cpu": 20.0,
     "longest": 100_000,
 }  # of a reference: see `Caller`
-_AT_ONCE = 25  # calls of a request: one that hangs takes the rest of its request with it
+_AT_ONCE = 10  # calls of a request: one that hangs takes the rest of its request with it
 _SCALARS = {
     "int": "integers",
     "float": "floats",
@@ -166,10 +166,9 @@ def argument_texts(problem: Problem, number: int, seed: int) -> list[str]:
     ]
     needed = arguments[: len(arguments) - len(definition.args.defaults)]
     examples = _examples(problem, len(needed))
-    hinted = [_of_annotation(each.annotation) for each in needed]
     strategies = [
-        _of_values([example[place] for example in examples]) if hint is None else hint
-        for place, hint in enumerate(hinted)
+        _both(_of_annotation(each.annotation), _of_values([example[place] for example in examples]))
+        for place, each in enumerate(needed)
     ]
     texts = [", ".join(map(repr, example)) for example in examples]
     known = [strategy for strategy in strategies if strategy is not None]
@@ -217,6 +216,15 @@ def _strategies() -> Any:
     except ImportError:
         raise UsageError("generated tests need hypothesis", "install trm-agent[data]") from None
     return strategies
+
+
+def _both(
+    hint: SearchStrategy[Any] | None, like: SearchStrategy[Any] | None
+) -> SearchStrategy[Any] | None:
+    """What the hint allows and what is like the examples, by turns: the former is wider, the latter more often makes sense."""
+    if hint is None or like is None:
+        return like if hint is None else hint
+    return _strategies().one_of(like, hint)
 
 
 def _of_annotation(node: ast.expr | None) -> SearchStrategy[Any] | None:
