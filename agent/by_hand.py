@@ -86,7 +86,8 @@ def _first_difference(old: bytes, new: bytes) -> tuple[int, str, str]:
         if a != b:
             return number, a.strip(), b.strip()
     number = min(len(one), len(two))
-    return number + 1, *("\n".join(text[number:]).strip() for text in (one, two))
+    before, after = ("\n".join(text[number:]).strip() for text in (one, two))
+    return number + 1, before, after
 
 
 def open_in_editor(path: Path, line: int) -> None:

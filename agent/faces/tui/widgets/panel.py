@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar
 
 from rich.cells import cell_len, set_cell_size
@@ -27,7 +27,7 @@ class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
     lines (`lines`). `draws` counts the redraws, for tests.
     """
 
-    EMPTY: ClassVar[Callable[[], Any]] = RunState
+    EMPTY: ClassVar[type[Any]] = RunState
     BORDER = ""
     ALLOW_MAXIMIZE = True
     GROWS = False
