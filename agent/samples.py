@@ -7,6 +7,7 @@ import functools
 import itertools
 import math
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,16 @@ def _of(corpus: Path) -> Samples:
 
 
 def looked_at(corpus: Path, out: Path, step: int) -> dict[str, Any]:
-    """The samples of a corpus under the weights that a training saved into `out`, beside its reports."""
-    return {"step": step, "samples": _of(corpus).look(out / "weights")}
+    """The samples of a corpus under the weights that a training saved into `out`, beside its reports.
+
+    Whatever goes wrong is told on stderr and nothing is shown: a look must not end the training.
+    """
+    try:
+        samples = _of(corpus).look(out / "weights")
+    except Exception as error:
+        print(f"no samples: {type(error).__name__}: {error}", file=sys.stderr)
+        samples = []
+    return {"step": step, "samples": samples}
 
 
 class Samples:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.faces.tui.training import Training
-from agent.samples import Samples, changed_line
+from agent.samples import Samples, changed_line, looked_at
 from trm.data import functions as fn
 from trm.data.build import held_out
 
@@ -50,6 +50,13 @@ def test_without_weights_or_functions_there_is_nothing_to_show(
 ) -> None:
     assert Samples(corpus, vocab).look(tmp_path / "none") == []
     assert Samples(tmp_path / "nowhere", vocab).look(tmp_path) == []
+
+
+def test_a_look_that_fails_is_told_and_ends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert looked_at(tmp_path / "no corpus", tmp_path, 9) == {"step": 9, "samples": []}
+    assert "no samples: FileNotFoundError" in capsys.readouterr().err
 
 
 def test_the_line_that_differs_is_shown() -> None:
