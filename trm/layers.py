@@ -148,9 +148,9 @@ def dense_parts(x: jax.Array, w: jax.Array, parts: int, matmul: str) -> tuple[ja
     """`dense` and then a split of the last axis into equal parts, without a pass over memory for the split."""
     if matmul == "f32":
         return tuple(jnp.split(x @ w, parts, axis=-1))
-    if matmul == "1-bit":
-        return tuple(standardized(part) for part in _bf16_dense(x, to_zero_one(w), parts))
-    return tuple(_bf16_dense(x, w, parts))  # type: ignore[arg-type]
+    one_bit = matmul == "1-bit"
+    products: tuple[jax.Array, ...] = _bf16_dense(x, to_zero_one(w) if one_bit else w, parts)  # type: ignore[assignment]
+    return tuple(map(standardized, products)) if one_bit else tuple(products)
 
 
 @jax.custom_vjp

@@ -44,7 +44,7 @@ class Batches(grain.IterDataset[Arrays]):
         local: Callable[[list[int]], list[int]] = list, growing: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.folders, self.slots, self.seed = folders, slots, seed
+        self.folders, self.slots, self.order = folders, slots, seed
         self.local, self.growing = local, growing
 
     def __iter__(self) -> Reader:
@@ -86,7 +86,7 @@ class Reader(grain.DatasetIterator[Arrays]):
                 least = min(found, key=lambda name: (cursor.uses.get(name, 0), found[name][0]))
                 cursor.shard, cursor.batch = least, 0
             shard = Shard(found[cursor.shard][1])
-            seed = hash_seed(asked.seed, cursor.shard, cursor.uses.get(cursor.shard, 0))
+            seed = hash_seed(asked.order, cursor.shard, cursor.uses.get(cursor.shard, 0))
             plan = plan_batches(shard, asked.slots, seed)
             if not plan:
                 empty.add(cursor.shard)
