@@ -364,6 +364,7 @@ class Predictor:
             ends = words[:, END].copy()
             words[:, written] = _LOWEST
             words[:, : CLS + 3] = _LOWEST  # PAD, CLS, SEP, END
+            words[:, self.vocab.size :] = _LOWEST  # a small corpus fills a part of the table
             likely_texts, likely_pieces = (
                 np.argpartition(table, -min(_BRANCHES, table.shape[1]), axis=1)[:, -_BRANCHES:]
                 for table in (by_text, words)

@@ -194,7 +194,7 @@ def train(
     Raises:
       ValueError: the devices are not a multiple of `config.train.tensor`.
       FileNotFoundError: no shards in `data`.
-      CheckpointError: the state to resume, `start`, or another corpus's vocabulary does not fit.
+      CheckpointError: the state to resume, `start`, or the vocabulary of a corpus does not fit.
     """
     began = time.monotonic()
     folders = [data] if isinstance(data, Path) else list(data)
@@ -202,7 +202,7 @@ def train(
         if not (folder / VOCAB).is_file():
             raise FileNotFoundError(f"no {VOCAB} in {folder}")
     set_up()
-    vocab = Vocab.load(folders[0] / VOCAB)
+    vocab = load_vocab(folders[0], config)
     for folder in folders[1:]:
         if not vocab.same(Vocab.load(folder / VOCAB)):
             raise CheckpointError(f"{folder} has another vocabulary than {folders[0]}")

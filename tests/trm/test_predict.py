@@ -7,12 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from trm.checkpoint import CARD, VOCAB, WEIGHTS, CheckpointError
-from trm.config import MAX_SPAN
+from trm.checkpoint import CARD, VOCAB, WEIGHTS, CheckpointError, save_weights
+from trm.config import MAX_SPAN, Config
 from trm.data.pipeline import Shard, ShardWriter
 from trm.encode import target_of
 from trm.evaluate import states as supervision_states
 from trm.loss import step_loss
+from trm.model import init_params
 from trm.predict import Predictor
 from trm.vocab import Vocab
 
@@ -53,6 +54,15 @@ def test_a_score_is_what_the_loss_would_say(predictor, config, encoded, analysis
 
     expected = [-float(parts(shard.collate([row], 64))) for row in range(len(EDITS))]
     np.testing.assert_allclose(predictor.score(analysis, EDITS), expected, atol=2e-3)
+
+
+def test_pieces_that_the_vocabulary_lacks_are_not_written(vocab, config, encoded, tmp_path):
+    """A small corpus fills a part of the table of pieces."""
+    wide = dataclasses.replace(config, vocab=4 * vocab.size)
+    save_weights(tmp_path, init_params(wide), Config(model=wide), vocab, {})
+    predictor = Predictor(tmp_path)
+    written = predictor.propose(predictor.analyse(encoded[0]), 200)
+    assert any(proposal.tokens for proposal in written)
 
 
 def test_scores_do_not_depend_on_what_else_is_scored(predictor, analysis, proposals):
