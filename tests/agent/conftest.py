@@ -35,6 +35,13 @@ class Eyes:
         raise AssertionError("the condition never held")
 
     @staticmethod
+    async def still(pilot: Any, app: Any) -> None:
+        """Have no cursor blink."""
+        for field in app.screen.query("Input, TextArea"):
+            field.cursor_blink = False
+        await pilot.pause(0.2)
+
+    @staticmethod
     def same(app: Any, name: str) -> None:
         """Compare text and colours with a file. UPDATE_GOLDEN=1 writes it anew: read the difference before committing it.
 

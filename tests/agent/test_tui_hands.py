@@ -117,16 +117,16 @@ async def test_dropping_after_the_end_is_the_end(eyes: Any) -> None:
 @pytest.mark.parametrize("theme", ["dark", "light"])
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "120x40"])
 async def test_the_window_of_the_editor_is_the_golden_one(
-    eyes: Any, size: tuple[int, int], theme: str
+    eyes: Any, size: tuple[int, int], theme: str, monkeypatch
 ) -> None:
     world = World(FIXED[:40])
     app = world.app(theme)
+    monkeypatch.setattr(app, "_second", lambda: None)  # the clock stays where the events left it
     async with app.run_test(size=size) as pilot:
         await ready(eyes, pilot, app, FIXED[:40])
         await pilot.press("e")
         await eyes.until(pilot, lambda: isinstance(app.screen, EditScreen))
-        app.screen.query_one(TextArea).cursor_blink = False
-        await pilot.pause(0.2)
+        await eyes.still(pilot, app)
         eyes.same(app, f"edit_{size[0]}x{size[1]}_{theme}")
         world.queue.put(None)
 

@@ -128,7 +128,7 @@ async def test_the_windows_over_home_are_the_golden_ones(
         await eyes.until(pilot, lambda: app.screen.is_modal)
         if name == "doctor":
             await eyes.until(pilot, lambda: any("escape closes" in row for row in eyes.rows(app)))
-        await pilot.pause(0.2)
+        await eyes.still(pilot, app)
         eyes.same(app, f"home_{name}_{size[0]}x{size[1]}_{theme}")
 
 
