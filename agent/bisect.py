@@ -43,7 +43,7 @@ _RED = (Outcome.FAILED, Outcome.ERROR, Outcome.TIMEOUT, Outcome.CRASHED, Outcome
 
 def bisect(
     path: Path, good: str | None = None, pytest_args: tuple[str, ...] = (), python: str | None = None,
-    max_seconds: float = 600.0,
+    max_seconds: float = 600.0, allow_network: bool = False,
 ) -> Iterator[Event]:  # fmt: skip
     """Find what turned the suite at `path` red since `good` (None: look back for a revision where it is green).
 
@@ -62,16 +62,16 @@ def bisect(
         raise UsageError(str(error), error.hint) from error
     if workspace.interpreter.problem:
         raise TestsCannotRun(*workspace.interpreter.problem)
-    yield from _Bisect(workspace, history, start, pytest_args, max_seconds).events()
+    yield from _Bisect(workspace, history, start, pytest_args, max_seconds, allow_network).events()
 
 
 class _Bisect:
     """State of one run."""
 
     def __init__(self, workspace: Workspace, history: History, good: str | None, pytest_args: tuple[str, ...],
-                 max_seconds: float) -> None:  # fmt: skip
+                 max_seconds: float, allow_network: bool) -> None:  # fmt: skip
         self.workspace, self.history, self.good = workspace, history, good
-        self.arguments = workspace.pytest_args(pytest_args)
+        self.arguments, self.allow_network = workspace.pytest_args(pytest_args), allow_network
         self.began = time.monotonic()
         self.deadline = self.began + max_seconds
         self.probes = 0
@@ -88,7 +88,9 @@ class _Bisect:
         yield Started(SCHEMA, "", str(workspace.root), workspace.python, workspace.python_reason, workspace.python_version,
                       self.arguments, "bisect", "", at=self.at)  # fmt: skip
         try:
-            with Runner(workspace.root, workspace.python, self.arguments) as runner:
+            with Runner(
+                workspace.root, workspace.python, self.arguments, allow_network=self.allow_network
+            ) as runner:
                 self.runner = runner
                 yield from self._search()
         except RunnerError as error:

@@ -34,8 +34,8 @@ def changed(content: bytes, first_line: int, before: str, after: str) -> bytes:
 
 
 def attempt(
-    started: Started, red: Sequence[str], suspect: Suspect, text: str, number: int, at: float
-) -> list[Event]:
+    started: Started, red: Sequence[str], suspect: Suspect, text: str, number: int, at: float, allow_network: bool = False
+) -> list[Event]:  # fmt: skip
     """What a plain pytest run says of the suspect's file with `text` in the suspect's place.
 
     Gives a CandidateTried, and a PatchFound where every test passes. red: tests that failed before. number, at: of the events.
@@ -56,7 +56,9 @@ def attempt(
         ) from None
     began = time.monotonic()
     try:
-        with Runner(root, started.python, started.pytest_args) as runner:
+        with Runner(
+            root, started.python, started.pytest_args, allow_network=allow_network
+        ) as runner:
             final = runner.confirm({path: new})
     except RunnerError as error:
         raise AgentError(str(error), error.hint) from error

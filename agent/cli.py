@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ from agent.settings_cli import (
     CheckpointOption,
     JobsOption,
     MouseOption,
+    NetworkOption,
     PathArgument,
     PatienceOption,
     PythonOption,
@@ -120,6 +122,7 @@ def fix(
     checkpoint: CheckpointOption = None,
     seed: SeedOption = None,
     jobs: JobsOption = None,
+    allow_network: NetworkOption = None,
     theme: ThemeOption = "dark",
     mouse: MouseOption = True,
 ) -> None:
@@ -132,7 +135,7 @@ def fix(
         raise UsageError("--json and --verbose exclude each other", "--json has every event")
     flags = {"python": python, "max_seconds": max_seconds, "max_candidates": max_candidates,
              "patience": patience, "rank": rank, "checkpoint": checkpoint, "seed": seed, "jobs": jobs,
-             "pytest_args": context.obj or None}  # fmt: skip
+             "allow_network": allow_network, "pytest_args": context.obj or None}  # fmt: skip
     settings = _settings(path, flags)
     for name, file in (("--patch", patch), ("--sarif", sarif)):
         if file is not None and not file.absolute().parent.is_dir():
@@ -144,7 +147,7 @@ def fix(
     if json:
         finished = _in_json(session)
     elif screen:
-        finished = _in_tui(session, path, theme, mouse)
+        finished = _in_tui(session, path, settings.allow_network, theme, mouse)
     else:
         finished = _in_console(session, verbose, ask=interactive)
     if finished is None:
@@ -208,6 +211,7 @@ def _session(path: Path, settings: Settings, deed: Deed, asks: bool = False) -> 
         seed=settings.seed,
         jobs=settings.jobs,
         patience=settings.patience,
+        allow_network=settings.allow_network,
     )
     session = Session(lambda: loop(request), deed)
     if asks:
@@ -260,7 +264,9 @@ def _in_console(session: Session, verbose: bool, ask: bool) -> Finished | None:
     return finished
 
 
-def _in_tui(session: Session, path: Path, theme: str, mouse: bool) -> Finished | None:
+def _in_tui(
+    session: Session, path: Path, network: bool, theme: str, mouse: bool
+) -> Finished | None:
     from agent.by_hand import attempt, open_in_editor
     from agent.faces.tui.app import run_fix_app
 
@@ -272,7 +278,7 @@ def _in_tui(session: Session, path: Path, theme: str, mouse: bool) -> Finished |
             on_apply=session.apply,
             on_commit=session.commit,
             on_reject=session.reject,
-            on_attempt=attempt,
+            on_attempt=partial(attempt, allow_network=network),
             on_open=open_in_editor,
             title=path.absolute().name,
             theme=theme,
@@ -300,16 +306,23 @@ def bisect(
     json: Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")] = False,
     python: PythonOption = None,
     max_seconds: SecondsOption = None,
+    allow_network: NetworkOption = None,
 ) -> None:
     """Which commit, hunk and span turned the suite of PATH red. Nothing is checked out."""
-    flags = {"python": python, "max_seconds": max_seconds, "pytest_args": context.obj or None}
+    flags = {"python": python, "max_seconds": max_seconds, "allow_network": allow_network,
+             "pytest_args": context.obj or None}  # fmt: skip
     settings = _settings(path, flags)
     from agent.bisect import bisect as search
     from agent.session import Session
 
     session = Session(
         lambda: search(
-            path, good, settings.pytest_args, settings.python or None, settings.max_seconds
+            path,
+            good,
+            settings.pytest_args,
+            settings.python or None,
+            settings.max_seconds,
+            settings.allow_network,
         )
     )
     finished = _in_json(session) if json else _in_console(session, verbose=False, ask=False)

@@ -166,7 +166,11 @@ def at_home(
             looks.append(
                 Session(
                     lambda: look(
-                        path, settings.python or None, settings.pytest_args, settings.max_seconds
+                        path,
+                        settings.python or None,
+                        settings.pytest_args,
+                        settings.max_seconds,
+                        settings.allow_network,
                     ),
                     run=recorded,
                 )

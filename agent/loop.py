@@ -43,6 +43,7 @@ class FixRequest:
     """What to repair and within which bounds. max_candidates None: no bound; jobs 0: the machine's cores, at most 4.
 
     patience: seconds to look for other patches after the first, of which the likeliest is shown; 0: the first.
+    allow_network: tests and candidates reach it.
     rejected: asked about each verified patch after it was told of, may block; true where another is wanted. None: never.
     """
 
@@ -56,6 +57,7 @@ class FixRequest:
     seed: int = 0
     jobs: int = 0
     patience: float = PATIENCE
+    allow_network: bool = False
     rejected: Callable[[PatchFound], bool] | None = None
 
 
@@ -133,7 +135,8 @@ class _Run:
         self.arguments = (*self.arguments, *more)
         jobs = request.jobs or min(4, os.cpu_count() or 1)
         limits = Limits(baseline_seconds=min(10.0, max(2.0, request.max_seconds / 10)))
-        return Runner(workspace.root, workspace.python, self.arguments, limits, jobs=jobs)
+        return Runner(workspace.root, workspace.python, self.arguments, limits,
+                      allow_network=request.allow_network, jobs=jobs)  # fmt: skip
 
     def _suite(self, runner: Runner) -> Iterator[Event]:
         """The first run of all tests. Returns a SuiteRun."""
@@ -363,7 +366,10 @@ class _Run:
         )  # fmt: skip
         message = f"{len(turned)} of {len(red)} failing tests turned green; {left[0]}"
         message += f" and {len(left) - 1} more still fail" if len(left) > 1 else " still fails"
-        hint = "tests that fail for want of a network, a program or rights are not the code's fault: leave them out after --"
+        hint = (
+            "tests that fail for want of a program or rights are not the code's fault: leave them out after --; "
+            "--allow-network is for those that need a network"
+        )
         yield Finished(
             "partly_fixed", 1, message, hint, diff, budget.tried, budget.at, locate.ranked_lines(self.found), at=budget.at
         )  # fmt: skip

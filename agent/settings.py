@@ -21,6 +21,7 @@ from agent.errors import UsageError
 PREFIX = "TRM_AGENT_"
 RANKS = ("trm", "untrained", "ochiai", "random")
 PATIENCE = 2.0  # seconds
+_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Settings:
     python: interpreter, environment or command for the tests ("" finds the project's own). pytest_args: handed to
     pytest. max_seconds: wall time of the whole run. max_candidates: candidates to validate (None no limit). rank: who orders
     them. checkpoint: weights ("" the shipped ones). seed: of everything random. jobs: test processes at once (0 automatic).
-    patience: seconds to look for other patches after the first (0: show the first).
+    patience: seconds to look for other patches after the first (0: show the first). allow_network: tests and candidates reach it.
     """
 
     python: str = ""
@@ -42,6 +43,7 @@ class Settings:
     seed: int = 0
     jobs: int = 0
     patience: float = PATIENCE
+    allow_network: bool = False
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -138,6 +140,9 @@ def _from_text(name: str, text: str, origin: str) -> Any:
             return tuple(shlex.split(text))
         except ValueError as error:
             raise UsageError(f"{origin}: {error}", "quote it as for a shell") from None
+    if name == "allow_network":
+        # what is no such word is refused with the values of the other sources
+        return _WORDS.get(text.lower(), text)
     kinds: dict[str, Callable[[str], Any]] = {
         "max_seconds": float, "max_candidates": int, "seed": int, "jobs": int,
         "patience": float,
@@ -173,6 +178,10 @@ def _checked(name: str, value: Any, origin: str, base: Path | None) -> Any:
     if name == "rank":
         if value not in RANKS:
             raise wrong(f"one of {', '.join(RANKS)}")
+        return value
+    if name == "allow_network":
+        if not isinstance(value, bool):
+            raise wrong("true or false")
         return value
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong("a number")

@@ -55,6 +55,14 @@ SeedOption = Annotated[
 JobsOption = Annotated[
     int | None, typer.Option("--jobs", metavar="N", help="Test processes; 0: automatic.")
 ]
+NetworkOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-network/--no-allow-network",
+        help="Tests, and so candidates, reach the network. [no]",
+        show_default=False,
+    ),
+]
 ThemeOption = Annotated[
     str,
     typer.Option("--theme", help=f"Of the TUI: {', '.join(THEMES)}.", autocompletion=_of(*THEMES)),
@@ -76,11 +84,12 @@ def config(
     checkpoint: CheckpointOption = None,
     seed: SeedOption = None,
     jobs: JobsOption = None,
+    allow_network: NetworkOption = None,
 ) -> None:
     """The settings of a fix of PATH, as TOML: of these flags, TRM_AGENT_*, pyproject.toml, the user's file, and the defaults."""
     flags = {"python": python, "max_seconds": max_seconds, "max_candidates": max_candidates,
              "patience": patience, "rank": rank, "checkpoint": checkpoint, "seed": seed, "jobs": jobs,
-             "pytest_args": context.obj or None}  # fmt: skip
+             "allow_network": allow_network, "pytest_args": context.obj or None}  # fmt: skip
     found = load_settings(path, flags)
     lines = {name: _toml(name, getattr(found, name)) for name in NAMES}
     width = max(map(len, lines.values()))
@@ -91,5 +100,5 @@ def config(
 def _toml(name: str, value: Any) -> str:
     if value is None:  # TOML knows no such value
         return f"# {name}: no limit"
-    # Strings, numbers and lists of strings are written alike in JSON and TOML.
+    # Strings, numbers, truth values and lists of strings are written alike in JSON and TOML.
     return f"{name} = {json.dumps(value, ensure_ascii=False)}"

@@ -17,7 +17,8 @@ from tools.workspace import find_workspace
 
 
 def look(
-    path: Path, python: str | None = None, pytest_args: tuple[str, ...] = (), max_seconds: float = 600.0
+    path: Path, python: str | None = None, pytest_args: tuple[str, ...] = (), max_seconds: float = 600.0,
+    allow_network: bool = False,
 ) -> Iterator[Event]:  # fmt: skip
     """Run the suite of `path` once. Ends in Finished, status not_fixed or green; closing the generator stops the tests.
 
@@ -34,7 +35,9 @@ def look(
     yield Started(SCHEMA, uuid.uuid4().hex[:12], str(workspace.root), workspace.python, workspace.python_reason,
                   workspace.python_version, arguments, "", "", at=budget.at)  # fmt: skip
     try:
-        with Runner(workspace.root, workspace.python, arguments) as runner:
+        with Runner(
+            workspace.root, workspace.python, arguments, allow_network=allow_network
+        ) as runner:
             run = yield from in_thread(
                 lambda tell: runner.baseline(tell, spectrum=False, seconds=max_seconds),
                 budget,

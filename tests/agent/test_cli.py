@@ -122,6 +122,16 @@ def test_without_a_terminal_the_diff_is_printed_and_nothing_written(project: Pro
     assert not list(project.root.glob(".*"))  # nothing of ours in the user's folder
 
 
+def test_the_network_is_allowed_by_a_flag_or_a_setting_which_a_flag_takes_back(
+    project: Project,
+) -> None:
+    assert "allow_network=False" in project("fix").stderr
+    assert "allow_network=True" in project("fix", "--allow-network").stderr
+    (project.root / "pyproject.toml").write_text("[tool.trm-agent]\nallow-network = true\n")
+    assert "allow_network=True" in project("fix").stderr
+    assert "allow_network=False" in project("fix", "--no-allow-network").stderr
+
+
 def test_apply_then_undo_by_name_and_show(project: Project) -> None:
     done = project("fix", "--apply")
     assert project.calc.read_text() == NEW
@@ -194,7 +204,8 @@ def test_config_prints_toml_and_where_each_value_is_from(project: Project) -> No
     user = Path(project.environ["XDG_CONFIG_HOME"]) / "trm-agent" / "config.toml"
     user.parent.mkdir(parents=True)
     user.write_text("patience = 1\nseed = 6\n")
-    done = project("config", "--show-origin", "--rank", "ochiai", "--", "-k", "a b", TRM_AGENT_JOBS="2")  # fmt: skip
+    done = project("config", "--show-origin", "--rank", "ochiai", "--", "-k", "a b",
+                   TRM_AGENT_JOBS="2", TRM_AGENT_ALLOW_NETWORK="yes")  # fmt: skip
     rows = dict(line.rsplit("  # ", 1) for line in done.stdout.splitlines())
     assert {line.strip(): origin for line, origin in rows.items()} == {
         'python = ""': "default",
@@ -206,6 +217,7 @@ def test_config_prints_toml_and_where_each_value_is_from(project: Project) -> No
         "seed = 5": f"[tool.trm-agent] of {project.root}/pyproject.toml",
         "jobs = 2": "TRM_AGENT_JOBS",
         "patience = 1.0": str(user),
+        "allow_network = true": "TRM_AGENT_ALLOW_NETWORK",
     }
     table = tomllib.loads(done.stdout)
     user.write_text(project("config").stdout)  # and its output is a file of settings

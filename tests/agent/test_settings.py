@@ -45,6 +45,14 @@ def test_each_source_beats_the_next(load, tmp_path: Path) -> None:
     assert load(project, config).origins["rank"] == "default"
 
 
+def test_the_network_is_off_until_something_says_otherwise(load) -> None:
+    assert load().allow_network is False
+    assert load("allow-network = true").allow_network is True
+    off = load("allow-network = true", environ={"TRM_AGENT_ALLOW_NETWORK": "No"})
+    assert (off.allow_network, off.origins["allow_network"]) == (False, "TRM_AGENT_ALLOW_NETWORK")
+    assert load(flags={"allow_network": False}).origins["allow_network"] == "--allow-network"
+
+
 def test_sources_are_merged_setting_by_setting(load) -> None:
     found = load(
         "max-seconds = 5", "jobs = 2", {"rank": "random"}, {"TRM_AGENT_PYTEST_ARGS": "-k 'a b'"}
@@ -83,6 +91,8 @@ def test_nearest_pyproject_without_our_table_is_passed_over(tmp_path: Path) -> N
         ({"environ": {"TRM_AGENT_QQQ": "1"}}, "unknown setting TRM_AGENT_QQQ", "TRM_AGENT_RANK"),
         ({"environ": {"TRM_AGENT_JOBS": "two"}}, "'two' is not a number", "TRM_AGENT_JOBS=10"),
         ({"environ": {"TRM_AGENT_PYTEST_ARGS": "'"}}, "TRM_AGENT_PYTEST_ARGS", "quote"),
+        ({"project": "allow-network = 'no'"}, "allow_network .*true or false, not 'no'", ""),
+        ({"environ": {"TRM_AGENT_ALLOW_NETWORK": "2"}}, "NETWORK.*true or false, not '2'", ""),
         ({"project": "rank = 'best'"}, "one of trm, untrained, ochiai, random", ""),
         ({"project": "seed = true"}, "expected a number", ""),
         ({"project": "seed = 1.5"}, "whole number", ""),
