@@ -24,7 +24,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 OLDEST = (3, 11)
-DEVELOPMENT = "-e .[train,data,cluster,dev,docs]"
+DEVELOPMENT = "-e .[train,data,cluster,serve,dev,docs]"
 DEMONSTRATION = "-e . pytest"
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agent import __version__, eval_cli, model_cli, runs_cli
+from agent import __version__, eval_cli, model_cli, runs_cli, serve_cli
 from agent.errors import AgentError, InternalError, UsageError
 from agent.runs_cli import EXIT_CODES, can_draw, check_theme, say
 from agent.settings_cli import (
@@ -332,6 +332,7 @@ def bisect(
 runs_cli.add_commands(app)
 eval_cli.add_commands(app)
 model_cli.add_commands(app)
+serve_cli.add_commands(app)
 app.command()(config)
 
 
