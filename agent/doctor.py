@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +132,7 @@ def compiled_error() -> float:
 def _weights(_: Path) -> Iterator[Check]:
     from trm.checkpoint import CheckpointError, load_weights, shipped
     from trm.model import count
+    from trm.peak import product_speed
 
     try:
         params, config, _card = load_weights(shipped())
@@ -146,23 +146,6 @@ def _weights(_: Path) -> Iterator[Check]:
     told = ", ".join(f"{path} {flops / 1e9:.0f} GFLOP/s" for path, flops in speed.items())
     state = "warning" if speed[mine] < 0.7 * max(speed.values()) else "ok"
     yield Check("products", state, f"{told}; the weights take {mine}")
-
-
-def product_speed(matmul: str, width: int, out: int, rows: int = 512, seconds: float = 0.2) -> float:  # fmt: skip
-    """Operations a second of x (rows, width) times w (width, out) with its gradient, as trm.layers does it on this machine."""
-    import jax
-    import jax.numpy as jnp
-
-    from trm.layers import dense
-
-    x, w = jnp.ones((rows, width)), jnp.ones((width, out))
-    run = jax.jit(jax.grad(lambda x, w: dense(x, w, matmul).sum(), argnums=(0, 1)))
-    jax.block_until_ready(run(x, w))
-    began, times = time.perf_counter(), 0
-    while (spent := time.perf_counter() - began) < seconds:
-        jax.block_until_ready(run(x, w))
-        times += 1
-    return times * 6 * rows * width * out / spent
 
 
 def _folders(_: Path) -> Iterator[Check]:

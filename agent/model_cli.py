@@ -278,6 +278,7 @@ def _trained(
                     "step": progress.step,
                     "seconds": round(progress.seconds, 1),
                     "positions_per_second": round(progress.slots_per_second),
+                    **({} if progress.mfu is None else {"mfu": progress.mfu}),
                     "examples": progress.examples,
                     "learning_rate": progress.learning_rate,
                     **progress.metrics,
@@ -326,7 +327,7 @@ def _reinforced(
 
 _SHOWN = {
     "seconds": "{:.0f} s", "positions_per_second": "{} positions/s", "executions": "{} executions",
-    "saved": "",
+    "mfu": "MFU {:.1%}", "saved": "",
 }  # fmt: skip
 
 

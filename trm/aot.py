@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,24 +20,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from trm.config import Config
 from trm.data.pipeline import Shard
 from trm.mesh import DATA, batch_sharding, make_mesh, shardings
+from trm.peak import CHIPS
 from trm.train import make_step, new_state
 
-
-class Chip(NamedTuple):
-    """Bytes of HBM, its bytes a second, bf16 operations a second, and what libtpu calls the host."""
-
-    memory: int
-    bandwidth: float
-    peak: float
-    host: str
-
-
-# cloud.google.com/tpu/docs/{v5e,v6e,v5p}, read 2026-11
-CHIPS = {
-    "v5e": Chip(16 << 30, 819e9, 197e12, "v5litepod"),
-    "v6e": Chip(32 << 30, 1640e9, 918e12, "v6e"),
-    "v5p": Chip(95 << 30, 2765e9, 459e12, "v5p"),
-}
 _FULL = 0.95  # of the memory: the rest is left to the runtime
 _USED = re.compile(r"Used ([\d.]+)([KMG]) of")
 _COLLECTIVE = re.compile(

@@ -35,6 +35,7 @@ from trm.data.feed import Batches
 from trm.mesh import agreed, distributed, gathered, local_rows, make_mesh, placed, shardings
 from trm.model import count, init_params
 from trm.optim import optimizer, schedule
+from trm.peak import operations, peak
 from trm.vocab import Vocab
 
 _AHEAD = 4  # batches on the devices before they are asked for
@@ -52,7 +53,10 @@ class TrainState(flax.struct.PyTreeNode):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Averages since the last report. seconds: of this process; slots_per_second: token positions; examples: with padding."""
+    """Averages since the last report. seconds: of this process; slots_per_second: token positions; examples: with padding.
+
+    mfu: the share of the devices' peak, see `trm.peak`; None where that is not known.
+    """
 
     step: int
     seconds: float
@@ -61,6 +65,7 @@ class Progress:
     learning_rate: float
     metrics: dict[str, float]
     saved: bool = False
+    mfu: float | None = None
 
 
 def new_state(config: Config, params: Any = None) -> TrainState:
@@ -223,9 +228,19 @@ def train(
     def stepper(model: ModelConfig):
         return make_step(model, config.train, decay_from=first, mesh=mesh)
 
+    top = peak(list(mesh.devices.flat), config.model.matmul, config.model.width, config.model.inner)
+    sizes: dict[Any, int] = {}  # of steps, in operations
+
+    def size_of(model: ModelConfig, before: np.int32, arrays: dict[str, jax.Array]) -> int:
+        key = model, int(before), *(array.shape for array in arrays.values())
+        if key not in sizes:  # the call after this takes up the same trace
+            program = stepper(model).trace(state, arrays, before).jaxpr
+            sizes[key] = operations(program, turns=int(before))
+        return sizes[key]
+
     rate = schedule(config.train, first)
     last_log = last_save = time.monotonic()
-    slots = examples = 0
+    slots = examples = work = 0
     pending: list[dict[str, jax.Array]] = []
     number, done = first, False
 
@@ -237,6 +252,7 @@ def train(
             arrays = next(feed)
             model = grown(config.model, number, config.train.grow)
             before = trained_step(number, model.steps)
+            work += size_of(model, before, arrays) if top else 0
             state, metrics = stepper(model)(state, arrays, before)
             pending.append(metrics)
             number += 1
@@ -251,9 +267,10 @@ def train(
                         out, store, state, config, vocab, {"cursor": json.dumps(feed.get_state())}
                     )
                     last_save = time.monotonic()
-                yield Progress(number, now - began, slots / (now - last_log), examples,
-                               float(np.asarray(rate(number))), means, saved)  # fmt: skip
-                pending, slots, last_log = [], 0, time.monotonic()
+                spent = now - last_log
+                yield Progress(number, now - began, slots / spent, examples, float(np.asarray(rate(number))),
+                               means, saved, work / spent / top if top else None)  # fmt: skip
+                pending, slots, work, last_log = [], 0, 0, time.monotonic()
         done = True
     finally:
         place = {"cursor": json.dumps(feed.get_state())}
