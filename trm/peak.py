@@ -83,6 +83,7 @@ def operations(program: Jaxpr | ClosedJaxpr, turns: int = 1) -> int:
     """
     jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
     total = 0
+    equation: Any
     for equation in jaxpr.eqns:
         name, given = equation.primitive.name, equation.params
         inner = [operations(each, turns) for each in _within(given.values())]
