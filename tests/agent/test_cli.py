@@ -252,7 +252,7 @@ def test_bash_itself_completes(project: Project, tmp_path: Path) -> None:
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {" ".join(project.command())} "$@"\n')
     program.chmod(0o755)
-    script = project("--show-completion", "bash").stdout + (
+    script = project(_TRM_AGENT_COMPLETE="source_bash").stdout + (
         "COMP_WORDS=(trm-agent fix --rank o) COMP_CWORD=3; _trm_agent_completion trm-agent\n"
         'echo "${COMPREPLY[@]}"; complete -p trm-agent\n'
     )
