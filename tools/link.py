@@ -20,6 +20,9 @@ from tools.verdicts import RunnerError
 HEADER = struct.Struct(">II")
 WORKER = Path(__file__).with_name("worker") / "worker.py"
 CLOSE_SECONDS = 3.0  # for the worker to end by itself, and for a killed one to be gone
+_GLANCE = (
+    0.5  # seconds: an interrupt that is no signal of the kernel (Ray cancels so) wakes no poll
+)
 ZYGOTE, SESSION = "zygote", "session"  # the worker's two servers
 
 
@@ -106,7 +109,7 @@ class Link:
         while True:
             pending = self._flush()
             left = max(0.0, end - time.monotonic())
-            ready = self._poll.poll(min(left, 0.01 if pending else left) * 1000)
+            ready = self._poll.poll(min(left, 0.01 if pending else _GLANCE) * 1000)
             found: list[tuple[str, int, bytes, Any]] = []
             for fd, _ in ready:
                 found += self._read(fd)
