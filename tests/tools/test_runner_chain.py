@@ -161,3 +161,14 @@ def test_most_suites_leave_nothing(root: Path, tests: str) -> None:
     assert [n for n, verdict in found.items() if verdict.passed] == [40]
     said = {verdict.message.split()[-1] for n, verdict in found.items() if n != 40}
     assert len(said) < 40, "each process has a number of its own"
+
+
+def test_a_candidate_that_changes_much_may_come_after_those_that_share(root: Path) -> None:
+    """It is prepared in a process of its own, so that it is not known beforehand whether it could share."""
+    much = RIGHT + "".join(f"\n\ndef more_{n}():\n    return {n}\n" for n in range(3000))
+    files = [*(wrong(f"result -= {n}") for n in range(40)), much.encode()] * 2
+    with Runner(root, sys.executable, jobs=1) as runner:
+        failing = runner.baseline().failing
+        candidates = ((n, {"sums.py": data}) for n, data in enumerate(files))
+        verdicts = dict(runner.validate_many(candidates, failing))
+    assert [n for n, verdict in verdicts.items() if verdict.passed] == [40, 81]

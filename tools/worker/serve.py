@@ -239,7 +239,8 @@ class Server:
                 self.queue.pop(0)
                 continue
             parts, _, spent = began
-            alike = all(other[key] == request[key] for key in request if key != "files")
+            # where it needs a process of its own, not all of the request has been filled in
+            alike = all(other.get(key) == request[key] for key in request if key != "files")
             if parts is None or not alike:
                 self.prepared[number] = began
                 break
