@@ -1,11 +1,12 @@
-"""Who finds the fix sooner: the model, untrained weights, Ochiai order or chance, by the real `fix` on the development sets.
+"""Who finds the fix sooner: the model, untrained weights, Ochiai order or chance, by the real `fix`.
 
-    python benchmarks/candidates.py --out DIR [--quixbugs COPY] [--humanevalfix humanevalpack.jsonl]
+    python benchmarks/candidates.py --out DIR [--quixbugs COPY] [--humanevalfix humanevalpack.jsonl] [--packages problems.jsonl]
         [--ranks trm,untrained,ochiai,random] [--max-seconds 60] [--limit N] [--jobs N] [--checkpoint P]
 
 Runs `trm-agent eval`'s own code: QuixBugs with half of the cases visible, HumanEvalFix with the full test and with the docstring
-examples. Results go to DIR/SET-VISIBLE.jsonl and are not run again; DIR/candidates.json has the figures; the tables go to
-stdout. The rows "tiers 2 and 3" are the figure "median candidates to the fix where tiers 2 and 3 are needed".
+examples, problems of benchmarks/packages.py with the tests that they show. Results go to DIR/SET-VISIBLE.jsonl (packages.jsonl)
+and are not run again; DIR/candidates.json has the figures; the tables go to stdout. The rows "tiers 2 and 3" are the figure
+"median candidates to the fix where tiers 2 and 3 are needed".
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ from agent.errors import AgentError
 from agent.evalreport import CONTROLS, compare, summarize, table
 from agent.evaluate import EvalSettings, run_eval
 
-RUNS = (("quixbugs", "half"), ("humanevalfix", "full"), ("humanevalfix", "examples"))
+RUNS = (
+    ("quixbugs", "half"),
+    ("humanevalfix", "full"),
+    ("humanevalfix", "examples"),
+    ("packages", ""),
+)
 
 
 def main() -> int:
@@ -31,6 +37,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quixbugs", type=Path)
     parser.add_argument("--humanevalfix", type=Path)
+    parser.add_argument("--packages", type=Path)
     parser.add_argument("--ranks", default="trm,untrained,ochiai,random")
     parser.add_argument("--max-seconds", type=float, default=60.0)
     parser.add_argument("--limit", type=int)
@@ -39,17 +46,19 @@ def main() -> int:
     options = parser.parse_args()
     runs = [(name, visible) for name, visible in RUNS if getattr(options, name)]
     if not runs:
-        parser.error("name a copy: --quixbugs or --humanevalfix")
+        parser.error("name a copy: --quixbugs, --humanevalfix or --packages")
     options.out.mkdir(parents=True, exist_ok=True)
     ranks = tuple(options.ranks.split(","))
     settings = EvalSettings(max_seconds=options.max_seconds, checkpoint=options.checkpoint)
     figures: dict[str, dict] = {}
     for name, visible in runs:
-        title = f"{name}-{visible}"
+        title = f"{name}-{visible}".rstrip("-")
         lines = options.out / f"{title}.jsonl"
         data = getattr(options, name)
-        results = run_eval(name, data, ranks, options.limit, visible, lines, options.jobs, settings)
-        print(f"{name}, {visible} visible\n\n{table(results)}\n", flush=True)
+        results = run_eval(
+            name, data, ranks, options.limit, visible or None, lines, options.jobs, settings
+        )
+        print(f"{title}\n\n{table(results)}\n", flush=True)
         controls = [control for control in CONTROLS if control in ranks and "trm" in ranks]
         figures[title] = {
             "settings": asdict(settings),
