@@ -15,7 +15,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,6 +36,7 @@ from agent.settings_cli import (
     SeedOption,
     ThemeOption,
     config,
+    settings_of,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _home(context: typer.Context) -> None:
     if not terminal or not can_draw():
         print(context.get_help())
         raise typer.Exit(2)
-    settings = _settings(Path(), {"pytest_args": context.obj or None})
+    settings = settings_of(context)
     from agent.home import at_home
 
     at_home(Path(), settings, run, context.obj or ())
@@ -133,10 +134,7 @@ def fix(
         raise UsageError("--check writes nothing", "leave out --apply and --commit")
     if json and verbose:
         raise UsageError("--json and --verbose exclude each other", "--json has every event")
-    flags = {"python": python, "max_seconds": max_seconds, "max_candidates": max_candidates,
-             "patience": patience, "rank": rank, "checkpoint": checkpoint, "seed": seed, "jobs": jobs,
-             "allow_network": allow_network, "pytest_args": context.obj or None}  # fmt: skip
-    settings = _settings(path, flags)
+    settings = settings_of(context)
     for name, file in (("--patch", patch), ("--sarif", sarif)):
         if file is not None and not file.absolute().parent.is_dir():
             raise UsageError(f"{name} {file}: no such folder", "make it first")
@@ -188,12 +186,6 @@ def _leave(finished: Finished, patch: Path | None, sarif: Path | None) -> None:
         raise typer.Exit(1)
 
 
-def _settings(path: Path, flags: dict[str, Any]) -> Settings:
-    from agent.settings import load_settings
-
-    return load_settings(path, flags)
-
-
 def _session(path: Path, settings: Settings, deed: Deed, asks: bool = False) -> Session:
     """A run of the loop; one that `asks` waits at each patch for the user, who may want another."""
     from agent.loop import FixRequest
@@ -215,7 +207,7 @@ def _session(path: Path, settings: Settings, deed: Deed, asks: bool = False) -> 
     )
     session = Session(lambda: loop(request), deed)
     if asks:
-        request = replace(request, rejected=session.rejected)
+        request = replace(request, rejected=session.rejected)  # before the run begins
     return session
 
 
@@ -309,9 +301,7 @@ def bisect(
     allow_network: NetworkOption = None,
 ) -> None:
     """Which commit, hunk and span turned the suite of PATH red. Nothing is checked out."""
-    flags = {"python": python, "max_seconds": max_seconds, "allow_network": allow_network,
-             "pytest_args": context.obj or None}  # fmt: skip
-    settings = _settings(path, flags)
+    settings = settings_of(context)
     from agent.bisect import bisect as search
     from agent.session import Session
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.settings import NAMES, RANKS, load_settings
+from agent.settings import NAMES, RANKS, Settings, load_settings
 
 THEMES = ("dark", "light", "ansi")
 
@@ -70,6 +70,14 @@ ThemeOption = Annotated[
 MouseOption = Annotated[bool, typer.Option("--mouse/--no-mouse", help="The TUI takes the mouse.")]
 
 
+def settings_of(context: typer.Context) -> Settings:
+    """The settings of a command, whose options and PATH are named as they are. Raises UsageError."""
+    flags = {name: context.params.get(name) for name in NAMES} | {
+        "pytest_args": context.obj or None
+    }
+    return load_settings(context.params.get("path", Path()), flags)
+
+
 def config(
     context: typer.Context,
     path: PathArgument = Path(),
@@ -87,10 +95,7 @@ def config(
     allow_network: NetworkOption = None,
 ) -> None:
     """The settings of a fix of PATH, as TOML: of these flags, TRM_AGENT_*, pyproject.toml, the user's file, and the defaults."""
-    flags = {"python": python, "max_seconds": max_seconds, "max_candidates": max_candidates,
-             "patience": patience, "rank": rank, "checkpoint": checkpoint, "seed": seed, "jobs": jobs,
-             "allow_network": allow_network, "pytest_args": context.obj or None}  # fmt: skip
-    found = load_settings(path, flags)
+    found = settings_of(context)
     lines = {name: _toml(name, getattr(found, name)) for name in NAMES}
     width = max(map(len, lines.values()))
     for name, line in lines.items():
