@@ -133,14 +133,14 @@ def build(
         "functions": functions, "variants": variants, "executed": executed, "executed-variants": executed_variants,
     }  # fmt: skip
     _same_settings(out / "build.json", settings, resume)
+    roots = building.default_roots(exports, machine)
     if resume and (out / "functions.json").is_file():
         _say("functions: kept")
     else:
-        roots = building.default_roots(exports, machine)
         if not roots:
             raise UsageError("nothing to collect from", "give --exports, or leave out --no-machine")
         # what was made of other functions
-        for name in ("functions.json", "vocab.json"):
+        for name in ("functions.json", "alone.jsonl.gz", "vocab.json"):
             (out / name).unlink(missing_ok=True)
         resume = False
         summary = building.build_functions(roots, out, jobs, _Told())
@@ -148,6 +148,8 @@ def build(
         if not summary["functions"]:
             (out / "functions.json").unlink()
             raise UsageError("no usable function was found", "export more repositories")
+    if executed and not (out / "alone.jsonl.gz").is_file():
+        _say(f"functions that can be called alone: {building.build_alone(roots, out)}")
     if vocab is not None:
         if resume and not _same_text(out / "vocab.json", vocab):
             raise UsageError(

@@ -16,17 +16,26 @@ from typing import Any
 from tools.verdicts import WORKER_LIMITS, Limits
 
 SCRIPT = Path(__file__).with_name("worker") / "calls.py"
-MODULES = ("bisect", "collections", "copy", "datetime", "decimal", "fractions", "functools", "heapq", "itertools", "math",
-           "operator", "random", "re", "statistics", "string", "textwrap", "typing", "unicodedata")  # fmt: skip
+MODULES = (
+    "abc", "ast", "base64", "bisect", "calendar", "collections", "configparser", "contextlib", "copy", "csv",
+    "dataclasses", "datetime", "decimal", "difflib", "enum", "fnmatch", "fractions", "functools", "hashlib",
+    "heapq", "html", "inspect", "io", "ipaddress", "itertools", "json", "locale", "logging", "math",
+    "operator", "pathlib", "pprint", "random", "re", "shlex", "statistics", "string", "struct", "textwrap",
+    "tokenize", "traceback", "typing", "unicodedata", "urllib.parse", "uuid", "warnings", "weakref",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """The call number `index` returned a value with this repr; `lines` of the source ran (1-based)."""
+    """The call number `index` returned a value with this repr; `lines` of the source ran (1-based).
+
+    attribute: where it returned None, the attribute of its first argument that it changed, and `text` its value; else "".
+    """
 
     index: int
     text: str
     lines: tuple[int, ...]
+    attribute: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +125,17 @@ class Caller:
         """Call `name` of `source` with each of the argument lists (source text); those with a plain, repeatable result."""
         request = {"kind": "probe", "source": source, "name": name, "prelude": prelude,
                    "arguments": list(arguments), "listed": listed, "seconds": self.cpu / 2}  # fmt: skip
-        return [Returned(i, text, tuple(lines)) for i, text, lines in self._ask(request)]
+        return [
+            Returned(i, text, tuple(lines), name) for i, text, lines, name in self._ask(request)
+        ]
 
     def run(
-        self, sources: Sequence[str], name: str, prelude: str, tests: Sequence[tuple[str, str]], *, listed: bool = False
+        self, sources: Sequence[str], name: str, prelude: str, tests: Sequence[tuple[str, str, str]], *, listed: bool = False
     ) -> list[list[Result] | None]:  # fmt: skip
-        """The tests (arguments, expected result; source text) of each source; None where it did not come to an end."""
+        """The tests of each source; None where it did not come to an end.
+
+        tests: (arguments, expected value, attribute of the first argument or "" for the returned value), source texts.
+        """
         found: list[list[Result] | None] = [None] * len(sources)
         first = 0
         while first < len(sources):

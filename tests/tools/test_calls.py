@@ -39,11 +39,11 @@ def test_generators_are_read_to_their_end(caller):
 
 
 def test_run_tells_outcomes_and_the_first_failure(caller):
-    passed, raised = caller.run([DIVIDE], "f", "", [("4, 2", "2"), ("5, 0", "1")])[0]
+    passed, raised = caller.run([DIVIDE], "f", "", [("4, 2", "2", ""), ("5, 0", "1", "")])[0]
     assert (passed.outcome, passed.lines, passed.first) == ("passed", (2, 3), False)
     assert (raised.outcome, raised.exception, raised.first) == ("raised", "ZeroDivisionError", True)
     assert raised.frames == ((3, {"n": "5", "k": "0"}),)
-    failed, hung = caller.run([DIVIDE], "f", "", [("6, 2", "7"), ("1, 1", "1")])[0]
+    failed, hung = caller.run([DIVIDE], "f", "", [("6, 2", "7", ""), ("1, 1", "1", "")])[0]
     assert (failed.outcome, failed.actual) == ("failed", "3")
     assert (hung.outcome, hung.lines) == ("hung", (2, 4, 5))
 
@@ -52,13 +52,13 @@ def test_each_call_has_fresh_arguments_and_globals(caller):
     source = (
         "seen = []\ndef f(a):\n    a.append(1)\n    seen.append(1)\n    return len(a) + len(seen)\n"
     )
-    results = caller.run([source], "f", "", [("[]", "2"), ("[]", "2")])[0]
+    results = caller.run([source], "f", "", [("[]", "2", ""), ("[]", "2", "")])[0]
     assert [r.outcome for r in results] == ["passed", "passed"]
 
 
 def test_what_never_returns_costs_its_own_result_only(caller):
     stuck = "def f(n, k):\n    return sum(range(10 ** 12))\n"
-    first, second, third = caller.run([DIVIDE, stuck, DIVIDE], "f", "", [("4, 2", "2")])
+    first, second, third = caller.run([DIVIDE, stuck, DIVIDE], "f", "", [("4, 2", "2", "")])
     assert first == third and first[0].outcome == "passed"
     assert second is None
 

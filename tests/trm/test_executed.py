@@ -1,21 +1,15 @@
-"""Executed examples: which functions can be called alone, which tests they get, and what their mutants show."""
+"""Executed examples: which tests functions and methods get, and what their mutants show."""
 
+import ast
 import random
 
 import pytest
 
 from tools.calls import Caller
 from tools.source.leaves import Module
+from trm.data.alone import Alone
 from trm.data.corrupt import WEIGHTS
-from trm.data.executed import (
-    PRELUDE,
-    documented,
-    executed_examples,
-    free_names,
-    innocent_examples,
-    self_contained,
-    with_tests,
-)
+from trm.data.executed import documented, executed_examples, innocent_examples, with_tests
 from trm.data.functions import Function
 from trm.data.inputs import argument_lists, more_like, parameters
 from trm.encode import COVER_FAIL, SEGMENT, SEGMENTS
@@ -34,31 +28,31 @@ def _function(source: str, name: str, path: str = "pkg:a.py") -> Function:
     return Function(source, name, ("twice",), ("twice",), f"{path}:{name}", "MIT")
 
 
+ABOVE = Alone(_function(SUM_ABOVE, "sum_above"), TWICE)
+STACK = """class Stack:
+    def __init__(self, items: list[int], limit: int = 9):
+        self.items, self.limit = list(items), limit
+
+    def push(self, item: int) -> None:
+        if item < self.limit and item not in self.items:
+            self.items.append(item)
+
+    def above(self, bound: int) -> int:
+        return sum(1 for item in self.items if item > bound)
+"""
+
+
+def _method(name: str) -> Alone:
+    """A method of STACK by itself."""
+    node = next(n for n in ast.walk(ast.parse(STACK)) if getattr(n, "name", "") == name)
+    init = "def __init__(self, items: list[int], limit: int=9): ..."
+    return Alone(_function(ast.unparse(node) + "\n", name), STACK, "Stack", init)
+
+
 @pytest.fixture(scope="module")
 def caller():
     with Caller() as caller:
         yield caller
-
-
-@pytest.mark.parametrize(
-    "source",
-    ["def f(self, n):\n    return n\n", "async def f(n):\n    return n\n", "@cache\ndef f(n):\n    return n\n",
-     "def f():\n    return 1\n", "f = 1\n"],
-)  # fmt: skip
-def test_what_cannot_be_called_alone(source):
-    assert free_names(_function(source, "f")) is None
-
-
-def test_helpers_of_the_same_file_come_along():
-    both = [_function(SUM_ABOVE, "sum_above"), _function(TWICE, "twice")]
-    found = {f.name: prelude for f, prelude in self_contained(both)}
-    assert found["sum_above"] == PRELUDE + TWICE and found["twice"] == PRELUDE
-    elsewhere = [both[0], _function(TWICE, "twice", "pkg:b.py")]
-    assert [f.name for f, _ in self_contained(elsewhere)] == ["twice"]
-
-
-def test_functions_that_ask_or_open_are_left_out():
-    assert list(self_contained([_function("def f(n):\n    return open(n)\n", "f")])) == []
 
 
 def test_arguments_follow_names_annotations_and_doctests():
@@ -74,10 +68,10 @@ def test_arguments_follow_names_annotations_and_doctests():
 
 def test_examples_are_mutants_that_a_test_tells_apart(caller, vocab):
     rng = random.Random(1)
-    tested = with_tests(_function(SUM_ABOVE, "sum_above"), PRELUDE + TWICE, caller, rng)
-    assert tested is not None and len({expected for _, expected in tested.tests}) > 1
-    results = caller.run([SUM_ABOVE], "sum_above", tested.prelude, tested.tests)[0]
-    assert all(r.outcome == "passed" for r in results)
+    tested = with_tests(ABOVE, caller, rng)
+    assert tested is not None and len({test.expected for test in tested.tests}) > 1
+    results = tested.run(caller, [SUM_ABOVE])[0]
+    assert results is not None and all(r.outcome == "passed" for r in results)
     made = list(executed_examples(vocab, tested, caller, rng, WEIGHTS, variants=12))
     assert len(made) > 3
     for encoded, targets, operators in made:
@@ -90,7 +84,7 @@ def test_examples_are_mutants_that_a_test_tells_apart(caller, vocab):
 
 def test_a_function_with_a_broken_helper_is_innocent(caller, vocab):
     rng = random.Random(2)
-    tested = with_tests(_function(SUM_ABOVE, "sum_above"), PRELUDE + TWICE, caller, rng)
+    tested = with_tests(ABOVE, caller, rng)
     assert tested is not None
     made = [one for _ in range(8) for one in innocent_examples(vocab, tested, caller, rng, WEIGHTS)]
     assert made
@@ -98,3 +92,27 @@ def test_a_function_with_a_broken_helper_is_innocent(caller, vocab):
     for encoded, targets, _ in made:
         assert targets == [] and encoded.code == len(whole)
         assert encoded.features[:, COVER_FAIL].max() > 1
+
+
+def test_a_method_is_called_on_an_object_of_its_class(caller, vocab):
+    rng = random.Random(3)
+    tested = with_tests(_method("above"), caller, rng)
+    assert tested is not None
+    assert all(test.arguments[0].startswith("Stack(") for test in tested.tests)
+    assert all(test.expected.isdigit() and not test.attribute for test in tested.tests)
+    made = list(executed_examples(vocab, tested, caller, rng, WEIGHTS, variants=12))
+    assert made and all(targets for _, targets, _ in made)
+
+
+def test_a_method_that_returns_nothing_is_told_by_what_it_changes(caller, vocab):
+    rng = random.Random(4)
+    tested = with_tests(_method("push"), caller, rng)
+    assert tested is not None
+    changing = [test for test in tested.tests if test.attribute]
+    assert changing and {test.attribute for test in changing} == {"items"}
+    idle = tested.function.source.replace("self.items.append(item)", "pass")
+    results = tested.run(caller, [tested.function.source, idle])
+    assert results[0] is not None and all(r.outcome == "passed" for r in results[0])
+    assert results[1] is not None
+    told = zip(tested.tests, results[1], strict=True)
+    assert all((r.outcome == "failed") == bool(test.attribute) for test, r in told)

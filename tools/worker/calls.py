@@ -7,6 +7,8 @@ arguments. Nobody has read that code, so this process confines itself as the tes
 runs in a fork of its own that is confined once more. Standard library only, Python >= 3.8.
 """
 
+import __future__
+
 import builtins
 import functools
 import importlib.util
@@ -16,6 +18,7 @@ import select
 import signal
 import sys
 import time
+import types
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 UNIT = "<unit>"
@@ -59,15 +62,23 @@ class Recorder:
 def provided(prelude):
     """Globals: builtins without the refused ones, and what `prelude` defines."""
     own = {name: value for name, value in vars(builtins).items() if name not in REFUSED}
-    space = {"__builtins__": own, "__name__": "unit"}
+    module = sys.modules["unit"] = types.ModuleType("unit")  # dataclasses look their module up
+    space = vars(module)
+    space["__builtins__"] = own
     exec(compile(prelude, "<prelude>", "exec"), space)  # helpers, confined
     return space
+
+
+@functools.lru_cache(maxsize=4)
+def compiled(source):
+    """The code of a source; what its annotations name need not be there."""
+    return compile(source, UNIT, "exec", flags=__future__.annotations.compiler_flag)
 
 
 def define(source, name, prelude):
     """The function `name` of `source` in a fresh namespace."""
     space = dict(provided(prelude))
-    exec(compile(source, UNIT, "exec"), space)  # confined, which is what this file is for
+    exec(compiled(source), space)  # confined, which is what this file is for
     return space[name], space
 
 
@@ -86,9 +97,19 @@ def plain(value, depth=0):
     return all(plain(k, depth + 1) and plain(v, depth + 1) for k, v in value.items())
 
 
-def call(function, space, arguments, recorder, listed):
-    """function(*arguments), traced; a generator's values as a list if `listed`."""
-    values = eval("(" + arguments + ",)" if arguments else "()", dict(space))
+def state(value):
+    """The plain attributes of an object."""
+    own = getattr(value, "__dict__", None)
+    return {k: v for k, v in own.items() if plain(v)} if type(own) is dict else {}
+
+
+def arguments_of(space, text):
+    """The values of an argument list."""
+    return eval("(" + text + ",)" if text else "()", dict(space))
+
+
+def call(function, values, recorder, listed):
+    """function(*values), traced; a generator's values as a list if `listed`."""
     sys.settrace(recorder)
     try:
         result = function(*values)
@@ -98,7 +119,10 @@ def call(function, space, arguments, recorder, listed):
 
 
 def probe(request, answer):
-    """Which of the given arguments give a plain result, twice the same: answers [index, repr, lines] each."""
+    """Which of the given arguments give a plain result, twice the same: answers [index, repr, lines, attribute] each.
+
+    attribute: see tools.calls.Returned.
+    """
     started = time.process_time()
     for number, arguments in enumerate(request["arguments"]):
         if time.process_time() - started > request["seconds"]:
@@ -108,15 +132,23 @@ def probe(request, answer):
             try:
                 function, space = define(request["source"], request["name"], request["prelude"])
                 recorder = Recorder(request["lines"])
-                result = call(function, space, arguments, recorder, request["listed"])
+                values = arguments_of(space, arguments)
+                before = {k: repr(v) for k, v in state(values[0]).items()} if values else {}
+                result = call(function, values, recorder, request["listed"])
                 lines = recorder.lines
                 if not plain(result):
                     break
-                texts.append(repr(result))
+                attribute = ""
+                if result is None and values:
+                    after = state(values[0])
+                    changed = [k for k in sorted(after) if repr(after[k]) != before.get(k)]
+                    attribute = changed[0] if changed else ""
+                    result = after.get(attribute)
+                texts.append((repr(result), attribute))
             except (Exception, Cut):
                 break
-        if len(texts) == 2 and texts[0] == texts[1] and len(texts[0]) <= request["longest"]:
-            answer([number, texts[0], sorted(lines)])
+        if len(texts) == 2 and texts[0] == texts[1] and len(texts[0][0]) <= request["longest"]:
+            answer([number, texts[0][0], sorted(lines), texts[0][1]])
 
 
 def run(request, answer):
@@ -128,11 +160,14 @@ def run(request, answer):
     short = sys.modules["_trm_worker_failures"].short
     for number, source in enumerate(request["sources"]):
         results, told = [], False
-        for arguments, expected in request["tests"]:
+        for arguments, expected, attribute in request["tests"]:
             recorder, details = Recorder(request["lines"]), None
             try:
                 function, space = define(source, request["name"], request["prelude"])
-                result = call(function, space, arguments, recorder, request["listed"])
+                values = arguments_of(space, arguments)
+                result = call(function, values, recorder, request["listed"])
+                if attribute:
+                    result = getattr(values[0], attribute)
                 wanted = eval(expected, {})
                 outcome = 0 if result == wanted else 1
                 if outcome and not told:

@@ -24,13 +24,13 @@ from typing import Any
 
 from tools.source.leaves import Module, SourceError
 from trm.data import functions as fn
+from trm.data.alone import Alone, Kept, self_contained
 from trm.data.corrupt import WEIGHTS, example
 from trm.data.decontaminate import Blocklist
 from trm.data.executed import (
     Calls,
     executed_examples,
     innocent_examples,
-    self_contained,
     with_tests,
 )
 from trm.data.pipeline import ShardWriter
@@ -223,7 +223,7 @@ class _Task:
     name: str
     seed: int
     lines: Sequence[str]  # functions
-    callable: Sequence[tuple[str, str]]  # functions and their preludes
+    callable: Sequence[str]  # functions that can be called alone
     recipe: Recipe
 
 
@@ -253,10 +253,10 @@ def _make_shard(task: _Task) -> Made:
     unexecuted = len(writer.table)
     if task.callable and recipe.calls is not None:
         with recipe.calls() as calls:
-            for line, prelude in task.callable:
+            for line in task.callable:
                 tried += 1
                 for encoded, targets, names in _executed(
-                    vocab, _function(line), prelude, calls, rng, recipe, single
+                    vocab, _alone(line), calls, rng, recipe, single
                 ):
                     operators.update(names)
                     writer.add(encoded, targets)
@@ -267,8 +267,8 @@ def _make_shard(task: _Task) -> Made:
     )  # fmt: skip
 
 
-def _executed(vocab, function, prelude, calls, rng, recipe: Recipe, single: bool):
-    tested = with_tests(function, prelude, calls, rng)
+def _executed(vocab, alone: Alone, calls, rng, recipe: Recipe, single: bool):
+    tested = with_tests(alone, calls, rng)
     if tested is None:
         return
     yield from executed_examples(
@@ -288,9 +288,7 @@ def build_shards(
     not at all; with `keep` those that stand are left as they are.
     """
     training = [f for f in fn.read(corpus / "functions.jsonl.gz") if not held_out(f.package)]
-    alone = [
-        one for one in _alone(corpus, recipe) if not held_out(_function(one[0]).package)
-    ]  # fmt: skip
+    alone = [line for line in _callable(corpus, recipe) if not held_out(_alone(line).function.package)]  # fmt: skip
 
     def tasks() -> Iterable[_Task]:
         for number in range(first, first + shards):
@@ -311,19 +309,37 @@ def _slice(total: int, number: int, size: int) -> list[int]:
     return order[place : place + size]
 
 
-def _alone(corpus: Path, recipe: Recipe) -> list[tuple[str, str]]:
-    """The self-contained functions of a corpus with their preludes; found once and kept in alone.jsonl.gz."""
+def build_alone(roots: Sequence[Root], corpus: Path) -> int:
+    """Find the functions that can be called alone, and what they need, into `corpus`/alone.jsonl.gz; returns how many.
+
+    roots: where `build_functions` found them. Executed examples are made of these.
+    """
+    packages = Kept({package: functools.partial(_read_in, folder) for package, _, folder in roots})
+    partial = corpus / "alone.jsonl.gz.partial"
+    total = 0
+    with gzip.open(partial, "wt", encoding="utf-8", compresslevel=3) as out:
+        for one in self_contained(fn.read(corpus / "functions.jsonl.gz"), packages):
+            out.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
+            total += 1
+    partial.replace(corpus / "alone.jsonl.gz")
+    return total
+
+
+def _read_in(folder: Path, path: str) -> str | None:
+    try:
+        return (folder / path).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+
+
+def _callable(corpus: Path, recipe: Recipe) -> list[str]:
+    """The lines of alone.jsonl.gz, in an order of their own: neighbours are alike."""
     if recipe.calls is None or not recipe.executed:
         return []
-    kept = corpus / "alone.jsonl.gz"
-    if not kept.is_file():
-        partial = corpus / "alone.jsonl.gz.partial"
-        with gzip.open(partial, "wt", encoding="utf-8", compresslevel=3) as out:
-            for function, prelude in self_contained(fn.read(corpus / "functions.jsonl.gz")):
-                out.write(json.dumps([_line(function), prelude]) + "\n")
-        partial.replace(kept)
-    with gzip.open(kept, "rt", encoding="utf-8") as lines:
-        return [tuple(json.loads(line)) for line in lines]
+    with gzip.open(corpus / "alone.jsonl.gz", "rt", encoding="utf-8") as lines:
+        every = list(lines)
+    random.Random(0).shuffle(every)
+    return every
 
 
 def build_eval(
@@ -339,13 +355,18 @@ def build_eval(
         yield _make_shard(_Task(str(corpus), "eval-00000", 1, chosen, (), recipe))
     if keep and (corpus / "eval-00001").is_dir():
         return
-    alone = [one for one in _alone(corpus, recipe) if held_out(_function(one[0]).package)]
+    alone = [line for line in _callable(corpus, recipe) if held_out(_alone(line).function.package)]
     if alone:
         yield _make_shard(_Task(str(corpus), "eval-00001", 2, (), alone, recipe))
 
 
 def _function(line: str) -> fn.Function:
     return fn.Function.from_json(json.loads(line))
+
+
+def _alone(line: str) -> Alone:
+    record = json.loads(line)
+    return Alone(**{**record, "function": fn.Function.from_json(record["function"])})
 
 
 def _line(function: fn.Function) -> str:

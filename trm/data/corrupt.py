@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.source.edits import Edit, EditError, splice
-from tools.source.leaves import DEDENT, INDENT, Leaf, Module, SourceError
+from tools.source.leaves import DEDENT, INDENT, Leaf, Module, SourceError, Unit
 from tools.source.minimal import minimal
 from tools.source.operators import Candidate, Scope, sample_edit
 from trm.data.functions import Function
@@ -42,10 +42,10 @@ class Broken:
 
 def break_function(
     module: Module, bugs: int, rng: random.Random, weights: Mapping[str, float] | None,
-    names: Sequence[str] = (),
+    names: Sequence[str] = (), unit: Unit | None = None,
 ) -> Broken | None:  # fmt: skip
-    """Apply up to `bugs` sampled edits that do not touch one another; None if none fits."""
-    unit = module.units[0]
+    """Apply up to `bugs` sampled edits that do not touch one another to a unit, the first one unless told; None if none fits."""
+    unit = unit or module.units[0]
     scope = Scope.of(module, unit, extra_names=tuple(names))
     chosen: list[Candidate] = []
     for _ in range(bugs * 2):

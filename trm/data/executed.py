@@ -1,4 +1,4 @@
-"""Executed examples: self-contained functions, called with made-up arguments, broken, and called again.
+"""Executed examples: self-contained functions and methods, called with made-up arguments, broken, and called again.
 
 What comes out is what `fix` sees: coverage of passing and failing tests, the failing test's line, the actual and the expected
 value or the exception with the values of names on its way. Only mutants that a test tells from the original become examples.
@@ -7,14 +7,13 @@ value or the exception with the values of names on its way. Only mutants that a 
 from __future__ import annotations
 
 import ast
-import builtins
 import random
-import symtable
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tools.source.leaves import Leaf, Module, SourceError
+from trm.data.alone import PRELUDE, Alone
 from trm.data.corrupt import Broken, break_function, shown_names, targets_of
 from trm.data.functions import Function
 from trm.data.inputs import argument_lists, more_like, parameters
@@ -29,27 +28,6 @@ from trm.encode import (
 )
 from trm.vocab import Vocab
 
-PRELUDE = """\
-import bisect, collections, copy, datetime, decimal, fractions, functools, heapq, itertools, math, operator, random, re
-import statistics, string, textwrap, typing, unicodedata
-import typing as t
-from bisect import *
-from collections import *
-from copy import copy, deepcopy
-from datetime import date, timedelta
-from decimal import Decimal
-from fractions import Fraction
-from functools import *
-from heapq import *
-from itertools import *
-from math import *
-from operator import add, attrgetter, eq, itemgetter, mul, sub, xor
-from string import *
-from typing import *
-"""
-_REFUSED = frozenset({"open", "exec", "eval", "compile", "__import__", "input", "breakpoint", "exit", "quit", "help", "globals",
-                      "locals", "vars", "random", "id", "hash", "object", "print", "choice", "shuffle"})  # fmt: skip
-_MOST_HELPERS = 4
 _LEAST_LEAVES = 25  # smaller functions have no place to look for
 
 
@@ -62,6 +40,8 @@ class Returned(Protocol):
     def text(self) -> str: ...
     @property
     def lines(self) -> tuple[int, ...]: ...
+    @property
+    def attribute(self) -> str: ...
 
 
 class Result(Protocol):
@@ -91,109 +71,91 @@ class Calls(Protocol):
     ) -> Sequence[Returned]: ...
 
     def run(
-        self, sources: Sequence[str], name: str, prelude: str, tests: Sequence[tuple[str, str]], *, listed: bool
+        self, sources: Sequence[str], name: str, prelude: str, tests: Sequence[tuple[str, str, str]], *, listed: bool
     ) -> Sequence[Sequence[Result] | None]: ...  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Tested:
-    """A function with tests that it passes: (arguments, expected value) as source text. listed: a generator, read to its end."""
+class Test:
+    """A call and what must come of it: the returned value, or with `attribute` the value of that of the first argument.
 
-    function: Function
+    arguments: source texts, of a method first the object; expected: source text.
+    """
+
+    arguments: tuple[str, ...]
+    expected: str
+    attribute: str = ""
+
+    def as_request(self) -> tuple[str, str, str]:
+        """What `Calls.run` takes."""
+        return ", ".join(self.arguments), self.expected, self.attribute
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A function with tests that it passes. listed: a generator, read to its end."""
+
+    alone: Alone
     module: Module
-    prelude: str
-    tests: tuple[tuple[str, str], ...]
+    tests: tuple[Test, ...]
     listed: bool
 
+    @property
+    def function(self) -> Function:
+        """The function itself."""
+        return self.alone.function
 
-def _provided() -> frozenset[str]:
-    space: dict[str, object] = {}
-    exec(PRELUDE, space)  # our own text: imports of the standard library
-    return frozenset(space) | frozenset(dir(builtins))
-
-
-PROVIDED = _provided() - _REFUSED
-
-
-def free_names(function: Function) -> frozenset[str] | None:
-    """Global names that a function uses; None for what cannot be called alone: methods, coroutines, decorated functions."""
-    try:
-        definition = ast.parse(function.source).body[0]
-        table = symtable.symtable(function.source, "unit", "exec")
-    except (SyntaxError, ValueError, RecursionError):
-        return None
-    if not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
-        return None
-    arguments = [a.arg for a in (*definition.args.posonlyargs, *definition.args.args)]
-    if not arguments or arguments[0] in ("self", "cls", "mcs") or len(arguments) > 6:
-        return None
-    found: set[str] = set()
-    waiting = list(table.get_children())
-    while waiting:
-        scope = waiting.pop()
-        waiting += scope.get_children()
-        if isinstance(scope, symtable.Function):
-            found.update(scope.get_globals())
-    found |= {node.id for node in ast.walk(definition.args) if isinstance(node, ast.Name)}
-    if definition.returns is not None:
-        found |= {node.id for node in ast.walk(definition.returns) if isinstance(node, ast.Name)}
-    return frozenset(found - {function.name})
+    def run(self, calls: Calls, sources: Sequence[str], prelude: str = "") -> Sequence[Sequence[Result] | None]:  # fmt: skip
+        """The tests of every source, with the function's own prelude unless another is given."""
+        requests = [test.as_request() for test in self.tests]
+        prelude = prelude or self.alone.prelude
+        return calls.run(sources, self.function.name, prelude, requests, listed=self.listed)
 
 
-def self_contained(functions: Iterable[Function]) -> Iterator[tuple[Function, str]]:
-    """Functions that need nothing but the standard library and a few neighbours of their file, each with its prelude."""
-    files: dict[str, dict[str, tuple[Function, frozenset[str]]]] = {}
-    every = []
-    for function in functions:
-        needed = free_names(function)
-        if needed is None or needed & _REFUSED:
-            continue
-        path, _, qualified = function.origin.rpartition(":")
-        if "." not in qualified:
-            files.setdefault(path, {})[function.name] = (function, needed)
-        every.append((function, needed, path))
-    for function, needed, path in every:
-        helpers: dict[str, str] = {}
-        open_names = sorted(needed - PROVIDED)
-        while open_names and len(helpers) <= _MOST_HELPERS:
-            name = open_names.pop()
-            helper = files.get(path, {}).get(name)
-            if name in helpers:
-                continue
-            if helper is None or name == function.name:
-                open_names.append(name)
-                break
-            helpers[name] = helper[0].source
-            open_names += sorted(helper[1] - PROVIDED - set(helpers) - {function.name})
-        if not open_names:
-            yield function, PRELUDE + "\n".join(helpers.values())
-
-
-def with_tests(function: Function, prelude: str, calls: Calls, rng: random.Random) -> Tested | None:
+def with_tests(alone: Alone, calls: Calls, rng: random.Random) -> Tested | None:
     """The function with tests, or None if no kind of argument gave two different results."""
+    function = alone.function
     try:
         module = Module(function.source.encode())
         wanted = parameters(function.source)
+        made_from = parameters(alone.init) if alone.init else [("self", "")]
     except (SourceError, SyntaxError, ValueError, RecursionError):
         return None
-    if wanted is None or not module.units or module.units[0].kind != "function":
-        return None
+    if (
+        wanted is None
+        or made_from is None
+        or not module.units
+        or module.units[0].kind != "function"
+    ):
+        return None  # fmt: skip
     if len(module.leaves) < _LEAST_LEAVES:
         return None
     listed = any(leaf.text == "yield" for leaf in module.leaves)
     optional = len(wanted) and rng.random() < 0.5
     needed = wanted[:-1] if _has_optional(function.source) and not optional else wanted
-    lists = [*documented(function), *argument_lists(needed, rng, 60)]
-    found = _probe(function, prelude, calls, lists, listed)
+    if alone.of_class:
+        lists = _of_method(alone.of_class, made_from[1:], needed[1:], rng)
+    else:
+        lists = [*documented(function), *argument_lists(needed, rng, 60)]
+    found = _probe(alone, calls, lists, listed)
     if not found:
         return None
-    further = more_like([arguments for arguments, _, _ in found], rng, 30)
-    found += _probe(function, prelude, calls, further, listed)
-    chosen = _choose(found, rng)
-    if len({text for _, text, _ in chosen}) < 2:
+    further = more_like([test.arguments for test, _ in found], rng, 30)
+    found += _probe(alone, calls, further, listed)
+    tests = _choose(found, rng)
+    if len({test.expected for test in tests}) < 2:
         return None
-    tests = tuple((", ".join(arguments), text) for arguments, text, _ in chosen)
-    return Tested(function, module, prelude, tests, listed)
+    return Tested(alone, module, tests, listed)
+
+
+def _of_method(
+    of_class: str, made_from: Sequence[tuple[str, str]], needed: Sequence[tuple[str, str]], rng: random.Random
+) -> list[tuple[str, ...]]:  # fmt: skip
+    """Argument lists of a method: first an object of its class."""
+    objects = [f"{of_class}({', '.join(one)})" for one in argument_lists(made_from, rng, 80)]
+    lists = argument_lists(needed, rng, 80)
+    number = max(len(objects), len(lists))
+    return [(rng.choice(objects), *rng.choice(lists)) for _ in range(number)]
 
 
 def documented(function: Function) -> list[tuple[str, ...]]:
@@ -220,34 +182,34 @@ def _has_optional(source: str) -> bool:
 
 
 def _probe(
-    function: Function, prelude: str, calls: Calls, lists: Sequence[tuple[str, ...]], listed: bool
-) -> list[tuple[tuple[str, ...], str, frozenset[int]]]:
-    returned = calls.probe(
-        function.source, function.name, prelude, [", ".join(a) for a in lists], listed=listed
-    )
-    return [(lists[r.index], r.text, frozenset(r.lines)) for r in returned]
+    alone: Alone, calls: Calls, lists: Sequence[tuple[str, ...]], listed: bool
+) -> list[tuple[Test, frozenset[int]]]:
+    function = alone.function
+    texts = [", ".join(one) for one in lists]
+    returned = calls.probe(function.source, function.name, alone.prelude, texts, listed=listed)
+    return [(Test(lists[r.index], r.text, r.attribute), frozenset(r.lines)) for r in returned]
 
 
-def _choose(found: list[tuple[tuple[str, ...], str, frozenset[int]]], rng: random.Random):
+def _choose(found: list[tuple[Test, frozenset[int]]], rng: random.Random) -> tuple[Test, ...]:
     """A handful of tests: first those that run new lines, then those with new results."""
     rng.shuffle(found)
     # None says little, and half of all guesses give it
-    found.sort(key=lambda one: one[1] == "None")
+    found.sort(key=lambda one: one[0].expected == "None")
     number = rng.choice((2, 3, 4, 5, 6, 8, 10))
-    chosen: list[tuple[tuple[str, ...], str, frozenset[int]]] = []
+    chosen: list[Test] = []
     lines: set[int] = set()
     seen: set[str] = set()
     for want_lines in (True, False):
-        for one in found:
+        for test, ran in found:
             if len(chosen) >= number:
                 break
-            fresh = bool(one[2] - lines) if want_lines else one[1] not in seen
-            if fresh and one not in chosen:
-                chosen.append(one)
-                lines |= one[2]
-                seen.add(one[1])
+            fresh = bool(ran - lines) if want_lines else test.expected not in seen
+            if fresh and test not in chosen:
+                chosen.append(test)
+                lines |= ran
+                seen.add(test.expected)
     rng.shuffle(chosen)
-    return chosen
+    return tuple(chosen)
 
 
 def executed_examples(
@@ -265,7 +227,7 @@ def executed_examples(
         if len(broken) >= variants:
             break
     sources = [source.decode() for source in broken]
-    ran = calls.run(sources, function.name, tested.prelude, tested.tests, listed=tested.listed)
+    ran = tested.run(calls, sources)
     for one, results in zip(broken.values(), ran, strict=True):
         if results is None or all(r.outcome == "passed" for r in results):
             continue
@@ -281,21 +243,16 @@ def innocent_examples(
     vocab: Vocab, tested: Tested, calls: Calls, rng: random.Random, weights: Mapping[str, float] | None, *, longest: int = 256
 ) -> Iterator[tuple[Encoded, list[Target], tuple[str, ...]]]:  # fmt: skip
     """The function itself whole, one of its helpers broken: tests fail, and there is no bug here (NO_BUG)."""
-    helpers = tested.prelude[len(PRELUDE) :]
-    if not helpers:
-        return
     try:
-        module = Module(helpers.encode())
-        broken = break_function(module, 1, rng, weights)
+        module = Module(tested.alone.helpers.encode())
+        units = [unit for unit in module.units if unit.kind == "function"]
+        broken = break_function(module, 1, rng, weights, unit=rng.choice(units)) if units else None
     except SourceError:
         return
     if broken is None:
         return
     prelude = PRELUDE + broken.module.source.decode()
-    source = tested.function.source
-    results = calls.run(
-        [source], tested.function.name, prelude, tested.tests, listed=tested.listed
-    )[0]
+    results = tested.run(calls, [tested.function.source], prelude)[0]
     if results is None or all(r.outcome == "passed" for r in results):
         return
     unbroken = Broken(tested.module, (), ("none",), ())
@@ -343,31 +300,55 @@ def failure_of(
     tested: Tested, results: Sequence[Result], rng: random.Random
 ) -> tuple[FailureText, dict[str, tuple[str, str]], dict[int, int]]:
     """The first failure that has something to tell, as text; values of names and depth of lines on an exception's way."""
-    for (arguments, expected), result in zip(tested.tests, results, strict=True):
+    for test, result in zip(tested.tests, results, strict=True):
         if not result.first:
             continue
-        called = rng.choices((tested.function.name, "candidate"), (0.85, 0.15))[0]
-        call = f"{called}({arguments})"
-        if tested.listed:
-            call = f"list({call})"
+        expected = test.expected
+        call = _call_text(tested, test, rng)
         style = rng.random()
-        test = (
+        line = (
             f"assert {call} == {expected}"
             if style < 0.75
             else f"self.assertEqual({call}, {expected})"
         )
         if expected in ("True", "False") and style < 0.5:
-            test = f"assert {call}" if expected == "True" else f"assert not {call}"
+            line = f"assert {call}" if expected == "True" else f"assert not {call}"
         if style > 0.93:
-            test = "assert result == expected"
+            line = "assert result == expected"
         if result.outcome == "failed":
-            return FailureText(test, result.actual, expected, "AssertionError"), {}, {}
+            return FailureText(line, result.actual, expected, "AssertionError"), {}, {}
         frames: dict[int, int] = {}
         values: dict[str, tuple[str, str]] = {}
-        for depth, (line, names) in enumerate(result.frames):
+        for depth, (at, names) in enumerate(result.frames):
             deepest = depth == len(result.frames) - 1
-            frames[line] = max(frames.get(line, 0), 2 if deepest else 1)
+            frames[at] = max(frames.get(at, 0), 2 if deepest else 1)
             values.update({k: (type_of_repr(v), v) for k, v in names.items()})
         said = f"{result.exception}: {result.message}" if result.message else result.exception
-        return FailureText(test, "", "", said), values, frames
+        return FailureText(line, "", "", said), values, frames
     return FailureText(), {}, {}
+
+
+_OPERATORS = {
+    "__len__": "len({0})", "__str__": "str({0})", "__repr__": "repr({0})", "__iter__": "{0}", "__bool__": "bool({0})",
+    "__int__": "int({0})", "__float__": "float({0})", "__hash__": "hash({0})", "__abs__": "abs({0})", "__neg__": "-{0}",
+    "__eq__": "({0} == {1})", "__ne__": "({0} != {1})", "__lt__": "({0} < {1})", "__gt__": "({0} > {1})",
+    "__le__": "({0} <= {1})", "__ge__": "({0} >= {1})", "__contains__": "({1} in {0})", "__getitem__": "{0}[{1}]",
+    "__add__": "({0} + {1})", "__sub__": "({0} - {1})", "__mul__": "({0} * {1})", "__call__": "{0}({1})",
+}  # fmt: skip
+
+
+def _call_text(tested: Tested, test: Test, rng: random.Random) -> str:
+    """What a test would compare with the expected value."""
+    name, of_class, arguments = tested.function.name, tested.alone.of_class, test.arguments
+    rest = ", ".join(arguments[1:])
+    if not of_class:
+        call = f"{rng.choices((name, 'candidate'), (0.85, 0.15))[0]}({', '.join(arguments)})"
+    else:
+        made = arguments[0] if name != "__init__" else f"{of_class}({rest})"
+        if rng.random() < 0.7:  # most tests make the object in a line of its own
+            made = rng.choice((of_class.lower(), "obj", "self." + of_class.lower()))
+        if test.attribute:
+            return f"{made}.{test.attribute}"
+        usual = _OPERATORS.get(name, "{0}." + name + "({1})")
+        call = usual.format(made, rest)
+    return f"list({call})" if tested.listed else call

@@ -1,0 +1,333 @@
+"""What it takes to call a function alone: the statements of its file, and of its package, that it needs.
+
+A function comes with the constants, helpers, classes and imports that it names, directly or by way of others; a method with its
+class, an object of which is then its first argument. Nothing is run here: `trm.data.executed` has what is called confined.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import symtable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from trm.data.functions import Function
+
+FUTURE = "from __future__ import annotations\n"  # what annotations name need not be there
+PRELUDE = (
+    FUTURE
+    + """\
+import bisect, collections, copy, datetime, decimal, fractions, functools, heapq, itertools, math, operator, random, re
+import statistics, string, textwrap, typing, unicodedata
+import typing as t
+from bisect import *
+from collections import *
+from copy import copy, deepcopy
+from datetime import date, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from functools import *
+from heapq import *
+from itertools import *
+from math import *
+from operator import add, attrgetter, eq, itemgetter, mul, sub, xor
+from string import *
+from typing import *
+"""
+)
+# Modules of the standard library that statements may import: they compute, and wait for nothing and nobody.
+MODULES = frozenset({
+    "abc", "array", "ast", "base64", "binascii", "bisect", "calendar", "cmath", "codecs", "collections",
+    "collections.abc", "colorsys", "configparser", "contextlib", "copy", "csv", "dataclasses", "datetime", "decimal",
+    "difflib", "enum", "fnmatch", "fractions", "functools", "hashlib", "heapq", "html", "html.entities", "inspect",
+    "io", "ipaddress", "itertools", "json", "keyword", "locale", "logging", "math", "numbers", "operator", "os", "os.path",
+    "pathlib", "pprint", "posixpath", "random", "re", "reprlib", "shlex", "statistics", "string", "struct", "sys",
+    "textwrap", "time", "token", "tokenize", "traceback", "types", "typing", "unicodedata", "urllib.parse", "uuid",
+    "warnings", "weakref", "zlib",
+})  # fmt: skip
+REFUSED = frozenset({"open", "exec", "eval", "compile", "__import__", "input", "breakpoint", "exit", "quit", "help", "globals",
+                     "locals", "vars", "random", "id", "hash", "object", "print", "choice", "shuffle"})  # fmt: skip
+_MOST_STATEMENTS = 40
+_MOST_TEXT = 40_000  # signs
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A function and what must be executed before it is defined.
+
+    of_class: the class of a method, "" for a function; init: source of the function that shows what the class is made from.
+    """
+
+    function: Function
+    helpers: str = ""
+    of_class: str = ""
+    init: str = ""
+
+    @property
+    def prelude(self) -> str:
+        """Helpers and what every function may use unasked."""
+        return PRELUDE + self.helpers
+
+
+def _provided() -> frozenset[str]:
+    space: dict[str, object] = {}
+    exec(PRELUDE, space)  # our own text: imports of the standard library
+    return frozenset(space) | frozenset(dir(builtins))
+
+
+PROVIDED = _provided()
+
+
+def globals_of(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """(bound, needed): names that statements bind at the top level, and those of elsewhere that they or what they define read.
+
+    Raises SyntaxError and ValueError for what cannot be compiled.
+    """
+    top = symtable.symtable(FUTURE + text, "unit", "exec")
+    bound, needed = set[str](), set[str]()
+    for symbol in top.get_symbols():
+        (bound if symbol.is_assigned() or symbol.is_imported() else needed).add(symbol.get_name())
+    waiting = list(top.get_children())
+    while waiting:
+        scope = waiting.pop()
+        waiting += scope.get_children()
+        needed.update(s.get_name() for s in scope.get_symbols() if s.is_global())
+    return frozenset(bound - {"annotations"}), frozenset(needed - bound)
+
+
+def free_names(function: Function, *, method: bool = False) -> frozenset[str] | None:
+    """Global names that a function uses; None for what cannot be called as a plain one: coroutines, decorated functions."""
+    try:
+        definition = ast.parse(function.source).body[0]
+        _, needed = globals_of(function.source)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    if not isinstance(definition, ast.FunctionDef) or definition.decorator_list:
+        return None
+    arguments = [a.arg for a in (*definition.args.posonlyargs, *definition.args.args)]
+    if not arguments or len(arguments) > 6 + method:
+        return None
+    if (arguments[0] == "self") != method or arguments[0] in ("cls", "mcs"):
+        return None
+    return needed - {function.name}
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """text "" for what must not be executed."""
+
+    text: str
+    needed: frozenset[str]
+    elsewhere: tuple[str, str] = ("", "")  # a file of the package, and the name there
+
+
+class File:
+    """The statements at the top of a file by the names that they bind. find: a module of the package -> its file, or "".
+
+    Raises SyntaxError and ValueError for what is no Python.
+    """
+
+    def __init__(self, source: str, find: Callable[[str, int], str]) -> None:
+        self._lines = source.splitlines(keepends=True)
+        self._find = find
+        self.statements: list[_Statement] = []
+        self.binding: dict[str, list[int]] = defaultdict(list)
+        self.classes: dict[str, ast.ClassDef] = {}
+        for node in ast.parse(source).body:
+            self._add(node)
+
+    def _add(self, node: ast.stmt) -> None:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            self._add_import(node)
+            return
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for inner in node.body:  # for readers only
+                for alias in getattr(inner, "names", ()):
+                    name = (alias.asname or alias.name).partition(".")[0]
+                    self._bind(name, _Statement(f"{name} = typing.Any\n", frozenset()))
+            return
+        if isinstance(node, ast.ClassDef):
+            self.classes[node.name] = node
+        text = self.text_of(node)
+        try:
+            bound, needed = globals_of(text)
+        except (SyntaxError, ValueError):
+            return
+        inside = [n for n in ast.walk(node) if isinstance(n, (ast.Import, ast.ImportFrom))]
+        if not all(_harmless(one) for one in inside):
+            text = ""
+        made = _Statement(text, needed)
+        for name in bound:
+            self._bind(name, made)
+
+    def _add_import(self, node: ast.Import | ast.ImportFrom) -> None:
+        for alias in node.names:
+            name = alias.asname or alias.name.partition(".")[0]
+            renamed = f" as {alias.asname}" if alias.asname else ""
+            text, elsewhere = "", ("", "")
+            if isinstance(node, ast.Import):
+                if alias.name in MODULES:
+                    text = f"import {alias.name}{renamed}\n"
+            elif _harmless(node):
+                text = f"from {node.module} import {alias.name}{renamed}\n"
+            elif path := self._find(node.module or "", node.level):
+                text = f"{alias.asname} = {alias.name}\n" if alias.asname else "\n"
+                elsewhere = path, alias.name
+            self._bind(name, _Statement(text, frozenset(), elsewhere))
+
+    def _bind(self, name: str, statement: _Statement) -> None:
+        if not self.statements or self.statements[-1] is not statement:
+            self.statements.append(statement)
+        self.binding[name].append(len(self.statements) - 1)
+
+    def text_of(self, node: ast.stmt) -> str:
+        """The lines of a statement, decorators included."""
+        decorators = getattr(node, "decorator_list", ())
+        first = min([node.lineno, *(one.lineno for one in decorators)])
+        return "".join(self._lines[first - 1 : node.end_lineno]).rstrip("\n") + "\n"
+
+    def init_of(self, name: str, depth: int = 0) -> str:
+        """Source of the `__init__` that a class of this file has or inherits here; without one, of what stands for it."""
+        node = self.classes.get(name)
+        if node is None or depth > 4:
+            return ""
+        for inner in node.body:
+            if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
+                return ast.unparse(inner)
+        if "dataclass" in "".join(ast.unparse(one) for one in node.decorator_list):
+            fields = [one for one in node.body if isinstance(one, ast.AnnAssign)]
+            needed = [ast.unparse(one) for one in fields if one.value is None]
+            return f"def __init__({', '.join(['self', *needed])}): ..."
+        bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+        return next((found for base in bases if (found := self.init_of(base, depth + 1))), "")
+
+
+def _harmless(node: ast.Import | ast.ImportFrom) -> bool:
+    if isinstance(node, ast.Import):
+        return all(alias.name in MODULES for alias in node.names)
+    return node.level == 0 and node.module in MODULES and node.names[0].name != "*"
+
+
+class Package:
+    """Files of a package by their path in it. read: path -> source, or None where there is no such file."""
+
+    def __init__(self, read: Callable[[str], str | None]) -> None:
+        self._read = read
+        self._files: dict[str, File | None] = {}
+
+    def file(self, path: str) -> File | None:
+        """A file, parsed once; None if it cannot be."""
+        if path not in self._files:
+            source = self._read(path)
+            try:
+                self._files[path] = None if source is None else File(
+                    source, lambda module, level: self._module(path, module, level)
+                )  # fmt: skip
+            except (SyntaxError, ValueError, RecursionError):
+                self._files[path] = None
+        return self._files[path]
+
+    def _module(self, path: str, module: str, level: int) -> str:
+        """The file of a module that the file at `path` imports from, "" if it is none of the package's."""
+        parts = module.split(".") if module else []
+        folders = [PurePosixPath(), PurePosixPath("src")]
+        if level:
+            parents = PurePosixPath(path).parents
+            folders = [parents[level - 1]] if level <= len(parents) else []
+        for folder in folders:
+            place = folder.joinpath(*parts)
+            for found in (place.with_suffix(".py") if parts else place, place / "__init__.py"):
+                if found.suffix == ".py" and self._read(str(found)) is not None:
+                    return str(found)
+        return ""
+
+    def closure(self, path: str, names: Iterable[str]) -> str | None:
+        """The statements that bind `names` in a file and all that those need, in an order in which they can be executed.
+
+        None if one of them is nowhere, must not be executed, or if they are too many.
+        """
+        chosen: dict[str, set[int]] = defaultdict(set)
+        imports: dict[str, set[str]] = defaultdict(set)
+        owner: dict[str, str] = {}  # of a name: the file that binds it to a thing of its own
+        waiting, met = [(path, name) for name in names], set[tuple[str, str]]()
+        while waiting:
+            if (place := waiting.pop()) in met:
+                continue
+            met.add(place)
+            where, name = place
+            if (file := self.file(where)) is None:
+                return None
+            if name not in file.binding and name not in PROVIDED:
+                return None
+            for index in file.binding.get(name, ()):
+                statement = file.statements[index]
+                other = statement.elsewhere[0]
+                if not statement.text or (not other and owner.setdefault(name, where) != where):
+                    return None
+                chosen[where].add(index)
+                waiting += [(where, one) for one in statement.needed]
+                if other:
+                    imports[where].add(other)
+                    waiting.append(statement.elsewhere)
+            if sum(map(len, chosen.values())) > _MOST_STATEMENTS:
+                return None
+        texts = [
+            self._files[one].statements[index].text  # type: ignore[union-attr]
+            for one in _imported_first(path, imports)
+            for index in sorted(chosen[one])
+        ]
+        text = "".join(part for part in texts if part != "\n")
+        return text if len(text) <= _MOST_TEXT else None
+
+
+def _imported_first(path: str, imports: Mapping[str, set[str]]) -> list[str]:
+    """Files in an order in which what is imported stands before what imports it, where that is possible."""
+    order: list[str] = []
+    met = {path}
+    stack = [(path, iter(sorted(imports.get(path, ()))))]
+    while stack:
+        one, rest = stack[-1]
+        if (following := next(rest, None)) is None:
+            order.append(one)
+            stack.pop()
+        elif following not in met:
+            met.add(following)
+            stack.append((following, iter(sorted(imports.get(following, ())))))
+    return order
+
+
+class Kept:
+    """The packages that functions come from. folders: package -> what reads a file of it."""
+
+    def __init__(self, readers: Mapping[str, Callable[[str], str | None]]) -> None:
+        self._readers = readers
+        self._name, self._package = "", Package(lambda _: None)
+
+    def of(self, name: str) -> Package | None:
+        """A package; the last one is remembered."""
+        if name not in self._readers:
+            return None
+        if name != self._name:
+            self._name, self._package = name, Package(self._readers[name])
+        return self._package
+
+
+def self_contained(functions: Iterable[Function], packages: Kept) -> Iterator[Alone]:
+    """Functions and methods that need nothing but the standard library and their own package, with what they need."""
+    for function in sorted(functions, key=lambda one: one.origin):
+        name, path, qualified = function.origin.split(":", 2)
+        of_class, _, _ = qualified.rpartition(".")
+        needed = free_names(function, method=bool(of_class))
+        package = packages.of(name)
+        if needed is None or needed & REFUSED or package is None:
+            continue
+        file = package.file(path)
+        if file is None or (of_class and of_class not in file.classes):
+            continue
+        helpers = package.closure(path, [*sorted(needed), *([of_class] if of_class else [])])
+        if helpers is not None:
+            init = file.init_of(of_class) if of_class else ""
+            yield Alone(function, helpers, of_class, init)
