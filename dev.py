@@ -104,7 +104,7 @@ def test() -> int:
             "== a check above failed: the result is a failure, whatever the tests say", flush=True
         )
     # a file's tests stay together: they share fixtures that are dear
-    two = ("-n", "2", "--dist", "loadfile")
+    two = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
     tests = subprocess.run(
         [str(PYTHON), "-m", "pytest", *two, *sys.argv[2:]], cwd=ROOT, check=False
     )

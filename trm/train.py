@@ -259,7 +259,8 @@ def train(
             slots += arrays["mask"].size
             examples += len(arrays["mask"])
             if len(pending) >= config.train.log_every or (alone and late()):
-                means = {key: float(np.mean([m[key] for m in pending])) for key in pending[0]}
+                # not by numpy, which takes a signal that comes while it reads an array for a ValueError
+                means = {k: sum(float(m[k]) for m in pending) / len(pending) for k in pending[0]}
                 now = time.monotonic()
                 done, saved = agreed(late(), now - last_save > config.train.save_every)
                 if saved:

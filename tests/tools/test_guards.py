@@ -64,7 +64,7 @@ def runners(world: Path) -> Iterator[Callable[..., Runner]]:
 
         def get(guards_off: tuple[str, ...] = ()) -> Runner:
             if guards_off not in made:
-                limits = Limits(memory_bytes=512 << 20)
+                limits = Limits(memory_bytes=512 << 20, setup_seconds=20.0)
                 repo = world / "work" / "repo"
                 runner = Runner(repo, sys.executable, limits=limits, guards_off=guards_off)
                 made[guards_off] = stack.enter_context(runner)

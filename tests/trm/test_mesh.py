@@ -48,23 +48,19 @@ def free_port() -> int:
 
 @pytest.mark.slow
 def test_the_losses_of_any_mesh_are_those_of_one_device(data, tmp_path):
-    """Eight devices that share batches of seven, four pairs that share kernels, and two processes; after 50 steps."""
-    [alone] = told(begin(data, tmp_path / "one", 50, 1))
-    assert alone["devices"] == 1 and len(alone["losses"]) == 5
+    """Eight devices that share batches of seven, and two processes of which pairs of devices share kernels; after 50 steps."""
+    [alone] = told(begin(data, tmp_path / "one", 60, 1))
+    assert alone["devices"] == 1 and len(alone["losses"]) == 6
     assert alone["losses"][-1] < alone["losses"][0]
-    for name, tensor in (("eight", 1), ("pairs", 2)):
-        [found] = told(begin(data, tmp_path / name, 50, 8, tensor))
-        assert found["devices"] == 8
-        assert found["losses"] == pytest.approx(alone["losses"], rel=1e-6)
     address = f"127.0.0.1:{free_port()}"
+    [eight] = told(begin(data, tmp_path / "eight", 50, 8))
     both = told(*(begin(data, tmp_path / "two", 50, 4, 2, address, str(n)) for n in (0, 1)))
-    for found in both:
+    for found in (eight, *both):
         assert found["devices"] == 8
-        assert found["losses"] == pytest.approx(alone["losses"], rel=1e-6)
+        assert found["losses"] == pytest.approx(alone["losses"][:5], rel=1e-6)
     # what the two left goes on where they stopped, on one device
     [more] = told(begin(data, tmp_path / "two", 60, 1))
-    [straight] = told(begin(data, tmp_path / "one", 60, 1))
-    assert more["losses"] == pytest.approx(straight["losses"], rel=1e-6)
+    assert more["losses"] == pytest.approx(alone["losses"][5:], rel=1e-6)
 
 
 def test_a_batch_is_padded_to_the_mesh_and_split_in_order():
