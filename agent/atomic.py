@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Generator, Iterable
@@ -108,6 +109,18 @@ def _lock(handle: int, folder: Path, end: float) -> None:
                     "wait for it to end, then try again",
                 ) from None
             time.sleep(0.02)
+
+
+def replace(file: Path, data: bytes) -> None:
+    """Write a file of ours whole or not at all, whoever else does so; not beyond a loss of power. Raises OSError."""
+    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as made:
+        try:
+            made.write(data)
+            made.flush()
+            os.replace(made.name, file)
+        except BaseException:
+            os.unlink(made.name)
+            raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -23,6 +23,7 @@ from agent import __version__, eval_cli, model_cli, runs_cli, serve_cli
 from agent.errors import AgentError, InternalError, UsageError
 from agent.runs_cli import EXIT_CODES, can_draw, check_theme, say
 from agent.settings_cli import (
+    CacheOption,
     CandidatesOption,
     CheckpointOption,
     JobsOption,
@@ -124,6 +125,7 @@ def fix(
     seed: SeedOption = None,
     jobs: JobsOption = None,
     allow_network: NetworkOption = None,
+    cache: CacheOption = None,
     theme: ThemeOption = "dark",
     mouse: MouseOption = True,
 ) -> None:
@@ -204,6 +206,7 @@ def _session(path: Path, settings: Settings, deed: Deed, asks: bool = False) -> 
         jobs=settings.jobs,
         patience=settings.patience,
         allow_network=settings.allow_network,
+        cache=settings.cache,
     )
     session = Session(lambda: loop(request), deed)
     if asks:

@@ -84,13 +84,14 @@ class FailingTest(Event):
 
 @dataclass(frozen=True, slots=True)
 class SuiteRan(Event):
-    """The first run is over."""
+    """The first run is over. `recalled`: an earlier one of the same code told of it; `seconds` are of that one."""
 
     passed: int
     failed: int
     errors: int
     skipped: int
     seconds: float
+    recalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

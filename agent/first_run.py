@@ -15,6 +15,7 @@ from agent.locate import Sources
 from tools.source.leaves import Module
 from tools.verdicts import CollectionError, Outcome, SuiteRun
 
+RECALLED = "nothing changed since an earlier run: its results are taken over, what failed failed again (--no-cache: run all)"
 _PROGRESS_EVERY = 0.25  # seconds
 
 
@@ -53,13 +54,15 @@ def told(run: SuiteRun, at: float) -> Iterator[Event]:
         yield Note(f"pytest's root is {run.rootdir}, it is configured by {file}", at=at)
     for note in run.notes:
         yield Note(note, at=at)
+    if run.recalled:
+        yield Note(RECALLED, at=at)
     counts = {outcome: sum(r.outcome is outcome for r in run.results) for outcome in Outcome}
     bad = sum(
         counts[o]
         for o in (Outcome.ERROR, Outcome.TIMEOUT, Outcome.CRASHED, Outcome.BLOCKED, Outcome.INVALID)
     )
     yield SuiteRan(counts[Outcome.PASSED], counts[Outcome.FAILED], bad + len(run.collection_errors),
-                   counts[Outcome.SKIPPED], round(run.seconds, 3), at=at)  # fmt: skip
+                   counts[Outcome.SKIPPED], round(run.seconds, 3), run.recalled, at=at)  # fmt: skip
     known = {failure.nodeid: failure for failure in run.failures}
     for test in run.failing:
         failure = known.get(test)

@@ -27,6 +27,7 @@ from agent.first_run import beyond_repair, check_runnable, in_thread, told, why
 from agent.reading import Reader, show_suspects
 from agent.search import Found, PatchedFiles, Tests, search
 from agent.settings import PATIENCE
+from agent.suite_cache import SuiteCache
 from tools.interpreter import WorkspaceError
 from tools.runner import Runner
 from tools.source.leaves import Module, Unit
@@ -43,7 +44,7 @@ class FixRequest:
     """What to repair and within which bounds. max_candidates None: no bound; jobs 0: the machine's cores, at most 4.
 
     patience: seconds to look for other patches after the first, of which the likeliest is shown; 0: the first.
-    allow_network: tests and candidates reach it.
+    allow_network: tests and candidates reach it. cache: what an earlier run of the same code told is taken over and kept.
     rejected: asked about each verified patch after it was told of, may block; true where another is wanted. None: never.
     """
 
@@ -58,6 +59,7 @@ class FixRequest:
     jobs: int = 0
     patience: float = PATIENCE
     allow_network: bool = False
+    cache: bool = False
     rejected: Callable[[PatchFound], bool] | None = None
 
 
@@ -141,9 +143,12 @@ class _Run:
     def _suite(self, runner: Runner) -> Iterator[Event]:
         """The first run of all tests. Returns a SuiteRun."""
         seconds = self.request.max_seconds / 2
+        memory = SuiteCache() if self.request.cache else None
         return (
             yield from in_thread(
-                lambda tell: runner.baseline(tell, seconds=seconds), self.budget, "suite"
+                lambda tell: runner.baseline(tell, seconds=seconds, memory=memory),
+                self.budget,
+                "suite",
             )
         )
 

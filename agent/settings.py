@@ -21,6 +21,7 @@ from agent.errors import UsageError
 PREFIX = "TRM_AGENT_"
 RANKS = ("trm", "untrained", "ochiai", "random")
 PATIENCE = 2.0  # seconds
+SWITCHES = ("allow_network", "cache")
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}  # fmt: skip
 
 
@@ -32,6 +33,7 @@ class Settings:
     pytest. max_seconds: wall time of the whole run. max_candidates: candidates to validate (None no limit). rank: who orders
     them. checkpoint: weights ("" the shipped ones). seed: of everything random. jobs: test processes at once (0 automatic).
     patience: seconds to look for other patches after the first (0: show the first). allow_network: tests and candidates reach it.
+    cache: what an earlier run of the same code told is not found out again.
     """
 
     python: str = ""
@@ -44,6 +46,7 @@ class Settings:
     jobs: int = 0
     patience: float = PATIENCE
     allow_network: bool = False
+    cache: bool = True
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -140,7 +143,7 @@ def _from_text(name: str, text: str, origin: str) -> Any:
             return tuple(shlex.split(text))
         except ValueError as error:
             raise UsageError(f"{origin}: {error}", "quote it as for a shell") from None
-    if name == "allow_network":
+    if name in SWITCHES:
         # what is no such word is refused with the values of the other sources
         return _WORDS.get(text.lower(), text)
     kinds: dict[str, Callable[[str], Any]] = {
@@ -179,7 +182,7 @@ def _checked(name: str, value: Any, origin: str, base: Path | None) -> Any:
         if value not in RANKS:
             raise wrong(f"one of {', '.join(RANKS)}")
         return value
-    if name == "allow_network":
+    if name in SWITCHES:
         if not isinstance(value, bool):
             raise wrong("true or false")
         return value

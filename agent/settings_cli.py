@@ -63,6 +63,14 @@ NetworkOption = Annotated[
         show_default=False,
     ),
 ]
+CacheOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--cache/--no-cache",
+        help="Take over what an earlier run told of the very same code. [yes]",
+        show_default=False,
+    ),
+]
 ThemeOption = Annotated[
     str,
     typer.Option("--theme", help=f"Of the TUI: {', '.join(THEMES)}.", autocompletion=_of(*THEMES)),
@@ -93,6 +101,7 @@ def config(
     seed: SeedOption = None,
     jobs: JobsOption = None,
     allow_network: NetworkOption = None,
+    cache: CacheOption = None,
 ) -> None:
     """The settings of a fix of PATH, as TOML: of these flags, TRM_AGENT_*, pyproject.toml, the user's file, and the defaults."""
     found = settings_of(context)

@@ -43,7 +43,7 @@ class Baseline:
         suite.results.sort(key=lambda each: order.get(each.nodeid, len(order)))
         suite.spectrum.failed = set(suite.failing)
         records.know(suite.results)
-        self._again()
+        self.again()
 
     def _trace(
         self, rest: list[str], bound: float, progress: Callable[[int, int], None] | None
@@ -120,17 +120,18 @@ class Baseline:
             (each.seconds for each in self.suite.results if each.outcome not in cut), default=0
         )
 
-    def _again(self) -> None:
-        """Runs the failing tests a second time, untraced: their own time, and flaky ones."""
+    def again(self) -> list[TestResult]:
+        """Runs the failing tests a second time, untraced: their own time, and flaky ones. Returns what they do."""
         suite, ended = self.suite, (Outcome.FAILED, Outcome.ERROR, Outcome.BLOCKED)
         failing = [each.nodeid for each in suite.results if each.outcome in ended][:REPEATED]
         if not failing:
-            return
+            return []
         results = as_is(self.dispatch, self.records, failing, warm=True).results
         suite.flaky += [each.nodeid for each in results if each.outcome is Outcome.PASSED]
         self.records.know(each for each in results if each.outcome is not Outcome.PASSED)
         if suite.flaky:
             suite.notes.append("failed, then passed with the same code: " + ", ".join(suite.flaky))
+        return results
 
 
 def as_is(dispatch: Dispatcher, records: Records, tests: Sequence[str], **more: Any) -> Answer:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from tools.baseline import Baseline, ends, prove
 from tools.dispatch import Dispatcher
 from tools.records import Records
+from tools.remembered import Earlier, Memory
 from tools.spectrum import Spectrum
 from tools.tasks import Task
 from tools.verdicts import (
@@ -86,6 +87,7 @@ class Runner:
         self._records = Records(self.limits)
         self._judging_since = self._longer_seconds = 0.0
         self._in_vain = 0  # candidates in a row that more time did not help
+        self.key = ""  # stands for all that the baseline depends on, once it ran with a memory
 
     def __enter__(self) -> Runner:
         self._dispatch.start()
@@ -125,15 +127,21 @@ class Runner:
     # ------------------------------------------------------------ baseline
 
     def baseline(
-        self, progress: Callable[[int, int], None] | None = None, spectrum: bool = True, seconds: float = math.inf
+        self, progress: Callable[[int, int], None] | None = None, spectrum: bool = True, seconds: float = math.inf,
+        memory: Memory | None = None,
     ) -> SuiteRun:  # fmt: skip
         """Runs the whole suite once as it is; times and spectrum of it steer `validate`.
 
         `progress(done, total)` is called after each test. Tests that hang or end their process get
         that as their outcome, and the others still run; slow ones that were cut are not told from them after `seconds`.
+        memory: of earlier runs; one of the very same code is taken over if its failing tests fail again as they did.
         """
         began = time.perf_counter()
+        earlier = None if memory is None else Earlier(memory, self._dispatch, self.limits)
         self._dispatch.start()
+        if earlier is not None and (found := earlier.find()):
+            self.key, (self._baseline, self._records) = earlier.key, found
+            return self._baseline
         session = self._dispatch.session
         run = self._new_run(
             results=[], failures=[], collection_errors=self.collection_errors, notes=list(session["notes"])
@@ -145,6 +153,8 @@ class Runner:
         if self._records.writes:
             run.notes.append("the tests write into the project: each candidate gets its own view")
         run.seconds = time.perf_counter() - began
+        if earlier is not None:
+            self.key = earlier.keep(run, self._records)
         return run
 
     def traced(

@@ -126,6 +126,7 @@ class SuiteRun:
     flaky: list[str] = field(default_factory=list)  # failing tests that passed when run again
     exit_code: int | None = None  # of a plain pytest process
     cpu: float = 0.0  # CPU seconds of that process
+    recalled: bool = False  # an earlier run of the same code told of it
 
     @property
     def failing(self) -> list[str]:

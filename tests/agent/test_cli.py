@@ -132,6 +132,13 @@ def test_the_network_is_allowed_by_a_flag_or_a_setting_which_a_flag_takes_back(
     assert "allow_network=False" in project("fix", "--no-allow-network").stderr
 
 
+def test_a_fix_takes_over_what_earlier_ones_told_unless_told_otherwise(project: Project) -> None:
+    assert "cache=True" in project("fix").stderr
+    assert "cache=False" in project("fix", "--no-cache").stderr
+    (project.root / "pyproject.toml").write_text("[tool.trm-agent]\ncache = false\n")
+    assert "cache=False" in project("fix").stderr
+
+
 def test_apply_then_undo_by_name_and_show(project: Project) -> None:
     done = project("fix", "--apply")
     assert project.calc.read_text() == NEW
@@ -218,6 +225,7 @@ def test_config_prints_toml_and_where_each_value_is_from(project: Project) -> No
         "jobs = 2": "TRM_AGENT_JOBS",
         "patience = 1.0": str(user),
         "allow_network = true": "TRM_AGENT_ALLOW_NETWORK",
+        "cache = true": "default",
     }
     table = tomllib.loads(done.stdout)
     user.write_text(project("config").stdout)  # and its output is a file of settings

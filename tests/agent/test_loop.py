@@ -128,6 +128,23 @@ def test_a_wrong_operator_is_repaired(project) -> None:
     assert passes(root, patch.diff)
 
 
+def test_a_second_run_takes_over_the_first_and_says_so(project, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = project(calc=CALC, test_calc=TEST)
+    without = run(root)
+    assert not (tmp_path / "cache").exists()
+    first, second = run(root, cache=True), run(root, cache=True)
+    for events, recalled in ((without, False), (first, False), (second, True)):
+        (ran,) = of(events, SuiteRan)
+        assert (ran.passed, ran.failed, ran.recalled) == (1, 1, recalled)
+        said = [note.text for note in of(events, Note) if "an earlier run" in note.text]
+        assert len(said) == recalled
+        assert events[-1].status == "fixed" and events[-1].diff == without[-1].diff
+    (root / "calc.py").write_text(CALC.replace("a * 2", "a * 3"))
+    (ran,) = of(run(root, cache=True, max_candidates=1), SuiteRan)
+    assert (ran.failed, ran.recalled) == (2, False)
+
+
 def test_the_file_that_configures_pytest_is_named():
     for file, words in (
         ("/p/a/tox.ini", "configured by a/tox.ini"),

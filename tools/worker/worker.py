@@ -152,6 +152,8 @@ def main():
     hello = {
         "pytest": pytest_version,
         "python": python_version,
+        "interpreter": [sys.version, sys.executable, sys.prefix, sys.base_prefix],
+        "path": sys.path,
         "guards": sorted(guards["active"]),
         "landlock": guards["landlock"].abi if guards["landlock"] else 0,
         "overlay": settings["overlay"],
