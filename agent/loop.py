@@ -27,7 +27,7 @@ from agent.first_run import beyond_repair, check_runnable, in_thread, told, why
 from agent.reading import Reader, show_suspects
 from agent.search import Found, PatchedFiles, Tests, search
 from agent.settings import PATIENCE
-from agent.suite_cache import SuiteCache
+from agent.suite_cache import Rejected, SuiteCache
 from tools.interpreter import WorkspaceError
 from tools.runner import Runner
 from tools.source.leaves import Module, Unit
@@ -88,6 +88,7 @@ class _Run:
         self.arguments = workspace.pytest_args(request.pytest_args)
         self.sources = locate.Sources(workspace.root)
         self.found: list[locate.Suspect] = []
+        self.rejected = Rejected()  # what is known to fail
         self.refused = ""  # tests for which a plain pytest run refused a patch
         self.turned_down = 0  # patches that the user did not want
 
@@ -130,6 +131,7 @@ class _Run:
         finally:
             reader.close()
             runner.close()
+            self.rejected.save()
 
     def _runner(self, *more: str) -> Runner:
         """A runner of the project's tests; `more` arguments hold for all that follows."""
@@ -144,13 +146,11 @@ class _Run:
         """The first run of all tests. Returns a SuiteRun."""
         seconds = self.request.max_seconds / 2
         memory = SuiteCache() if self.request.cache else None
-        return (
-            yield from in_thread(
-                lambda tell: runner.baseline(tell, seconds=seconds, memory=memory),
-                self.budget,
-                "suite",
-            )
+        run = yield from in_thread(
+            lambda tell: runner.baseline(tell, seconds=seconds, memory=memory), self.budget, "suite"
         )
+        self.rejected = memory.rejected(runner.key) if memory and runner.key else Rejected()
+        return run
 
     def _repair(self, runner: Runner, reader: Reader, run: SuiteRun) -> Iterator[Event]:
         budget = self.budget
@@ -160,6 +160,9 @@ class _Run:
             yield Finished("green", 0, message, seconds=budget.at, at=budget.at)
             return
         check_runnable(run, self.sources, self.workspace.python)
+        if self.rejected:
+            text = f"{len(self.rejected)} candidates failed in earlier runs of this code: they are passed over"
+            yield Note(text, at=budget.at)
         red = run.failing
         patch = PatchedFiles()
         for _ in range(ROUNDS):
@@ -251,6 +254,7 @@ class _Run:
                     patch,
                     self.budget,
                     self.request.patience,
+                    self.rejected,
                     seconds,
                 )
                 if repaired is not None or not reader.provisional or self.budget.over():

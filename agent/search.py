@@ -14,6 +14,7 @@ from agent.budget import Budget
 from agent.candidates import Candidate, CostAware
 from agent.choose import MOST_PASSING, Passing, choose
 from agent.events import CandidateTried, Event, SearchProgress
+from agent.suite_cache import Rejected
 from tools.runner import Runner
 from tools.verdicts import Outcome, SuiteRun, Verdict
 
@@ -73,16 +74,18 @@ class Found:
 
 def search(
     runner: Runner, run: SuiteRun, candidates: CostAware, tests: Tests, patch: PatchedFiles, budget: Budget, patience: float,
-    seconds: float = math.inf,
+    rejected: Rejected, seconds: float = math.inf,
 ) -> Iterator[Event]:  # fmt: skip
     """Try candidates in order until one passes everything, and `patience` seconds more. Returns Found or None.
 
     What passes has passed the tests that run it; the caller's last check is for all, and where that fails `candidates` still have
     whatever else passed. seconds: after which it gives up for now; `candidates` go on where it stopped.
+    rejected: what failed in earlier runs of the same code, and is passed over; what fails now is added.
     """
     failing, everything = tests.failing, tests.everything
     plain = set(runner.plain_tests())
     flying: dict[int, Candidate] = {}
+    marks: dict[int, bytes] = {}  # of those, for `rejected`
     waiting: list[Candidate] = []
     partial: list[tuple[int, Found]] = []  # what repairs failing tests, with how many, most first
     since_partial = 0
@@ -90,13 +93,15 @@ def search(
     until = 0.0  # where something passes already
     numbers = itertools.count(1)
     dry = False  # no candidates are left but those that wait
+    passed_over = False  # the last ones that came were known to fail
     last_progress = 0.0
     search_began = time.monotonic()
     tried_before = budget.tried
     end = search_began + seconds
 
     def feed() -> Iterator[tuple[int, dict[str, bytes]]]:
-        nonlocal dry
+        nonlocal dry, passed_over
+        passed_over, pause = False, time.monotonic() + _PROGRESS_EVERY
         while not budget.over(len(flying)):
             if time.monotonic() > (until if passing else end):
                 return
@@ -107,9 +112,17 @@ def search(
             if passing and candidate.score < passing[0].candidate.score - SPREAD:
                 candidates.put_back(candidate)
                 return
+            contents = patch.with_candidate(candidate).contents()
+            mark = rejected.mark(failing[0], contents)
+            if mark in rejected:
+                passed_over = time.monotonic() > pause
+                if passed_over:  # there may be thousands: whoever wants to stop is heard
+                    return
+                continue
             number = next(numbers)
-            flying[number] = candidate
-            yield number, patch.with_candidate(candidate).contents()
+            flying[number], marks[number] = candidate, mark
+            yield number, contents
+            pause = time.monotonic() + _PROGRESS_EVERY
 
     while True:
         judged = runner.validate_many(
@@ -120,15 +133,17 @@ def search(
         survivor: tuple[Candidate, Any] | None = None
         try:
             for number, verdict in verdicts:
-                candidate = flying.pop(number)
+                candidate, mark = flying.pop(number), marks.pop(number)
                 if verdict.outcome is Outcome.POSTPONED:
                     candidates.postpone(candidate)
                     continue
                 budget.tried += 1
                 since_partial += bool(partial)
+                failed = verdict.outcome in (Outcome.FAILED, Outcome.ERROR)
                 improves = verdict.passed or (not passing and verdict.failing_test not in (None, failing[0])
-                                              and len(failing) > 1
-                                              and verdict.outcome in (Outcome.FAILED, Outcome.ERROR))  # fmt: skip
+                                              and len(failing) > 1 and failed)  # fmt: skip
+                if failed and verdict.failing_test == failing[0]:
+                    rejected.add(mark)
                 yield CandidateTried(budget.tried, candidate.path, candidate.line, candidate.before, candidate.after,
                                      candidate.operator, round(candidate.score, 4), str(verdict.outcome),
                                      verdict.failing_test or "", round(verdict.wall, 4), at=budget.at)  # fmt: skip
@@ -148,6 +163,7 @@ def search(
             verdicts.close()
             waiting.extend(reversed(flying.values()))
             flying.clear()
+            marks.clear()
         if survivor is not None:
             candidate, verdict = survivor
             attempt = patch.with_candidate(candidate)
@@ -181,6 +197,11 @@ def search(
             partial = sorted([*partial, (turned, found)], key=lambda pair: -pair[0])[:MOST_PARTIAL]
             if partial[0][1] is not found or _touched(run, left, candidate):
                 continue  # more may be done at the same place
+        if passed_over and survivor is None:
+            yield SearchProgress(
+                budget.tried, len(waiting), 0.0, round(budget.left, 1), at=budget.at
+            )
+            continue
         # Whether it breaks other tests takes the whole suite, so that is asked only of what may be built upon.
         if partial and not passing:
             for turned, found in partial:

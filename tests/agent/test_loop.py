@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -143,6 +144,30 @@ def test_a_second_run_takes_over_the_first_and_says_so(project, tmp_path, monkey
     (root / "calc.py").write_text(CALC.replace("a * 2", "a * 3"))
     (ran,) = of(run(root, cache=True, max_candidates=1), SuiteRan)
     assert (ran.failed, ran.recalled) == (2, False)
+
+
+def test_what_failed_in_an_earlier_run_is_not_tried_again(project, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = project(calc="def area(a, b):\n    return b * 5 - a\n", test_calc="from calc import area\n\n\n"
+                   "def test_area():\n    assert area(2, 3) == 17 and area(1, 1) == 6\n")  # fmt: skip
+
+    def tried(**more) -> tuple[list[tuple[str, str, int]], list[Event]]:
+        events = run(root, cache=True, **more)
+        return [(e.before, e.after, e.line) for e in of(events, CandidateTried)], events
+
+    every, events = tried(max_candidates=None)
+    assert events[-1].status == "fixed" and len(every) > 4
+    shutil.rmtree(tmp_path / "cache")
+    first, events = tried(max_candidates=2)
+    assert (first, events[-1].status) == (every[:2], "not_fixed")
+    second, events = tried(max_candidates=2)
+    assert second == every[2:4] and of(events, SuiteRan)[0].recalled
+    third, events = tried()
+    assert third == every[4:] and events[-1].status == "fixed"
+    assert any("4 candidates failed in earlier runs" in note.text for note in of(events, Note))
+    again, events = tried()  # what passes is judged again, always
+    assert again == every[-1:] and events[-1].status == "fixed"
+    assert run(root)[-1].tried == len(every)
 
 
 def test_the_file_that_configures_pytest_is_named():
@@ -308,7 +333,7 @@ def test_a_syntax_error_in_a_source_file_is_repaired(project) -> None:
 @pytest.mark.slow
 def test_a_misspelt_name_is_repaired_by_what_the_exception_says(project) -> None:
     calc = "def area(width, height):\n    return width * heigth\n"
-    test = "from calc import area\n\n\ndef test_area():\n    assert area(2, 3) == 6\n"
+    test = "from calc import area\n\n\ndef test_area():\n    assert area(2, 3) == 17 and area(1, 1) == 6\n"
     finished = run(project(calc=calc, test_calc=test))[-1]
     assert finished.status == "fixed" and "+    return width * height" in finished.diff
     assert finished.tried <= 6, "before any search"

@@ -1,4 +1,4 @@
-"""The memory of first runs on disk: whole or not at all, bounded, of no use to nobody else."""
+"""The memory of first runs on disk: whole or not at all, bounded, and the candidates that failed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent import suite_cache
-from agent.suite_cache import SuiteCache
+from agent.suite_cache import Rejected, SuiteCache
 
 
 def test_what_is_kept_comes_back_until_it_is_old(tmp_path: Path) -> None:
@@ -62,3 +62,42 @@ def test_those_who_write_at_once_leave_one_whole_entry(tmp_path: Path) -> None:
         thread.join()
     assert SuiteCache(tmp_path).get("k") in values
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_failed_is_known_to_the_next_run_of_the_same_key(tmp_path: Path) -> None:
+    cache = SuiteCache(tmp_path)
+    files = {"a.py": b"x", "b.py": b"y"}
+    mark = Rejected.mark("t.py::test_a", files)
+    assert mark == Rejected.mark("t.py::test_a", dict(reversed(files.items())))
+    others = [
+        Rejected.mark("t.py::test_b", files),
+        Rejected.mark("t.py::test_a", {"a.py": b"x"}),
+        Rejected.mark("t.py::test_a", {"a.py": b"xb.py", "": b"y"}),
+    ]
+    assert len({mark, *others}) == 4
+    first, beside = cache.rejected("k"), cache.rejected("k")
+    first.add(mark)
+    assert mark not in first  # of this run: the stream repeats nothing
+    first.save()
+    beside.add(others[0])
+    beside.save()
+    beside.save()
+    again = cache.rejected("k")
+    assert mark in again and others[0] in again and others[1] not in again and len(again) == 2
+    assert not cache.rejected("other")
+    cache["k"] = b"a run anew"
+    assert not cache.rejected("k")
+
+
+def test_marks_cut_short_by_a_full_disk_are_left_out(tmp_path: Path) -> None:
+    marks = [bytes([number]) * 8 for number in range(3)]
+    (tmp_path / "k.rejected").write_bytes(marks[0] + marks[1][:5])
+    cut = SuiteCache(tmp_path).rejected("k")
+    assert marks[0] in cut and len(cut) == 1
+    cut.add(marks[2])
+    cut.save()
+    again = SuiteCache(tmp_path).rejected("k")
+    assert marks[0] in again and marks[2] in again and len(again) == 2
+    nowhere = Rejected(tmp_path / "none" / "k.rejected")
+    nowhere.add(marks[0])
+    nowhere.save()
