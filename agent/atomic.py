@@ -25,7 +25,7 @@ LOCK_SECONDS = (
     10.0  # to wait for another trm-agent, which holds a lock for as long as it writes a few files
 )
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-_ENDING = [
+ENDING = [  # signals that end the program; the last comes when its terminal is closed
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
 _UNABLE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
@@ -65,7 +65,7 @@ def undisturbed() -> Generator[None, None, None]:
     held: list[int] = []
     before = {}
     if threading.current_thread() is threading.main_thread():  # handlers run there alone
-        for number in _ENDING:
+        for number in ENDING:
             before[number] = signal.signal(number, lambda number, _: held.append(number))
     try:
         yield

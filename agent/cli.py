@@ -7,11 +7,12 @@ stderr; without a terminal nothing is asked and nothing moves.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent import __version__, eval_cli, model_cli, runs_cli, serve_cli
+from agent.atomic import ENDING
 from agent.errors import AgentError, InternalError, UsageError
+from agent.faces.hangup import let_go
 from agent.runs_cli import EXIT_CODES, can_draw, check_theme, say
 from agent.settings_cli import (
     CacheOption,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("agent.cli")  # tracebacks, for --debug
 # After the app is left its run, in a thread, gets this long to stop its test processes.
 LEAVE_SECONDS = 5.0
+NOBODY = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a terminal that was closed
 
 app = typer.Typer(
     name="trm-agent",
@@ -215,31 +219,36 @@ def _session(path: Path, settings: Settings, deed: Deed, asks: bool = False) -> 
 
 
 @contextlib.contextmanager
-def _interrupting(session: Session) -> Generator[None, None, None]:
-    """Ctrl+C and SIGTERM end the run in order, see `Session.interrupt`."""
+def _interrupting(handler: Callable[..., object]) -> Generator[None, None, None]:
+    """Have Ctrl+C, SIGTERM and a closed terminal call `handler`; for a run see `Session.interrupt`."""
+
+    def end(*came: object) -> None:
+        let_go()
+        handler(*came)
+
     before = {
-        number: signal.signal(number, session.interrupt)
-        for number in (signal.SIGINT, signal.SIGTERM)
+        number: signal.signal(number, end)
+        for number in ENDING
         if signal.getsignal(number) != signal.SIG_IGN  # as nohup and a shell's & have it
     }
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 def _in_json(session: Session) -> Finished | None:
     from agent.faces import jsonl
 
-    with _interrupting(session), contextlib.closing(session.events()) as events:
+    with _interrupting(session.interrupt), contextlib.closing(session.events()) as events:
         return jsonl.show(events, sys.stdout)
 
 
 def _in_console(session: Session, verbose: bool, ask: bool) -> Finished | None:
     from agent.faces.console import ConsoleFace
 
-    with _interrupting(session), contextlib.closing(session.events()) as events:
+    with _interrupting(session.interrupt), contextlib.closing(session.events()) as events:
         finished = ConsoleFace(sys.stdout, sys.stderr, verbose).show(events)
     patch = session.patch
     if finished is None or finished.status not in ("fixed", "partly_fixed") or patch is None:
@@ -358,21 +367,30 @@ def run(arguments: list[str]) -> int:
     if arguments[:1] == ["--version"]:
         print(f"trm-agent {__version__}")
         return 0
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with _interrupting(_interrupt):
+            return _told(arguments, pytest_args)
+    except OSError as error:
+        if error.errno not in NOBODY:
+            raise
+        # Whoever read our output has gone; the interpreter's own flush at exit must not complain.
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return 1 if error.errno == errno.EPIPE else 130
+
+
+def _told(arguments: list[str], pytest_args: tuple[str, ...]) -> int:
+    """The exit code, after a line about what ended the command early. Raises OSError where nobody reads our output."""
     try:
         return _run(arguments, pytest_args)
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    except BrokenPipeError:
-        # Whoever read our stdout has gone; the interpreter's own flush at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NOBODY:
+            raise
         _log.debug("the command ended in an error", exc_info=True)
         return _report(error, arguments)
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _run(arguments: list[str], pytest_args: tuple[str, ...]) -> int:

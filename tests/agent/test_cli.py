@@ -21,6 +21,7 @@ import pytest
 from agent.events import Finished, Started, loads
 
 ROOT = Path(__file__).parents[2]
+PATIENCE = 300.0  # seconds for what a free machine does in one or two
 OLD, NEW = "def f():\n    return 1\n", "def f():\n    return 2\n"
 
 SCRIPT = """
@@ -43,6 +44,7 @@ def fix(request):
         raise RuntimeError("a bug of ours")
     if mode == "hang":
         try:
+            (root / "begun").touch()
             while True:
                 time.sleep(0.05)
                 yield SuiteProgress("suite", 1, 2)
@@ -87,6 +89,13 @@ class Project:
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, str(self.program), *arguments]
+
+    def until_begun(self, seconds: float = PATIENCE) -> None:
+        """Wait until the loop of mode "hang" runs."""
+        deadline = time.monotonic() + seconds
+        while not (self.root / "begun").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     def __call__(self, *arguments: str, mode: str = "fixed", code: int = 0, **environ: str):
         (self.root / "mode").write_text(mode)
@@ -426,7 +435,10 @@ def test_version_and_help(project: Project) -> None:
         assert option in text
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 @pytest.mark.parametrize("face", ["--no-tui", "--json"])
 def test_a_signal_closes_the_loop_and_exits_130(project: Project, number: int, face: str) -> None:
     (project.root / "mode").write_text("hang")
@@ -434,12 +446,9 @@ def test_a_signal_closes_the_loop_and_exits_130(project: Project, number: int, f
         project.command("fix", face), cwd=project.root, env=project.environ,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 30
-    while not list(project.state.rglob("events.jsonl")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(0.3)
+    project.until_begun()
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     assert (project.root / "closed").read_text() == "yes"
     assert "Traceback" not in err
@@ -481,7 +490,7 @@ class Screen:
             command = project.command(*arguments)
             os.execve(command[0], command, project.environ | {"COLUMNS": "100", "LINES": "40"})
 
-    def until(self, words: str, seconds: float = 30.0) -> None:
+    def until(self, words: str, seconds: float = PATIENCE) -> None:
         deadline = time.monotonic() + seconds
         while words not in self.text:
             assert time.monotonic() < deadline, self.text
@@ -500,7 +509,7 @@ class Screen:
     def type(self, keys: str) -> None:
         os.write(self.fd, keys.encode())
 
-    def end(self, seconds: float = 30.0) -> int:
+    def end(self, seconds: float = PATIENCE) -> int:
         deadline = time.monotonic() + seconds
         while self._read(0.1):
             if time.monotonic() > deadline:
@@ -556,6 +565,40 @@ def test_a_signal_in_the_app_restores_the_terminal_and_stops_the_run(project: Pr
     assert "1049l" in screen.text
     assert (project.root / "closed").read_text() == "yes"
     assert "Traceback" not in screen.text
+
+
+@pytest.mark.parametrize("arguments", [(), ("--no-tui",)], ids=["app", "lines"])
+def test_a_terminal_that_is_closed_ends_the_run_in_order(
+    project: Project, arguments: tuple[str, ...]
+) -> None:
+    screen = Screen(project, "fix", *arguments, mode="hang")
+    screen.until("FixRequest")
+    project.until_begun()
+    os.close(screen.fd)  # as the window does; the kernel sends SIGHUP
+    deadline = time.monotonic() + PATIENCE
+    while not (done := os.waitpid(screen.pid, os.WNOHANG))[0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert os.waitstatus_to_exitcode(done[1]) == 130
+    assert (project.root / "closed").read_text() == "yes"
+    [record] = project.state.rglob("events.jsonl")
+    last = loads(record.read_text().splitlines()[-1])
+    assert isinstance(last, Finished) and last.status == "interrupted"
+
+
+def test_a_run_that_was_started_to_outlive_its_terminal_does(project: Project) -> None:
+    (project.root / "mode").write_text("hang")
+    process = subprocess.Popen(
+        ["nohup", *project.command("fix", "--json")], cwd=project.root, env=project.environ,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    project.until_begun()
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.terminate()
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
 
 
 def test_an_unknown_theme_is_refused_at_once(project: Project) -> None:

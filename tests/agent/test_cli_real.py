@@ -283,7 +283,8 @@ def test_a_corrupt_or_foreign_checkpoint(run: Run, kind: str, tmp_path: Path) ->
     assert content(run.folder) == before
 
 
-def test_a_kill_in_mid_run_leaves_the_tree_as_it_was_and_no_process(run: Run) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_kill_in_mid_run_leaves_the_tree_as_it_was_and_no_process(run: Run, number: int) -> None:
     body = "".join(f"    if a == {i}:\n        return {i} - b\n" for i in range(30))
     run.write(
         calc__py=f"def add(a, b):\n{body}    return a * b - a\n",
@@ -297,9 +298,13 @@ def test_a_kill_in_mid_run_leaves_the_tree_as_it_was_and_no_process(run: Run) ->
         if "CandidateTried" in line:
             break
     mark = str(run.folder).encode()
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=30)
+    process.send_signal(number)
+    process.communicate(timeout=60)
     assert content(run.folder) == before
+    if number == signal.SIGHUP:
+        assert process.returncode == 130
+        [record] = Path(run.environ["XDG_STATE_HOME"]).rglob("events.jsonl")
+        assert '"status":"interrupted"' in record.read_text().splitlines()[-1]
 
     def left() -> list[str]:
         found = []

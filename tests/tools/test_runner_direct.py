@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -10,10 +9,6 @@ import pytest
 
 from tools.baseline import prove
 from tools.runner import Outcome, Runner
-
-# Other interpreters, with other versions of pytest: TRM_PYTHON_3_8=... and so on.
-PYTHONS = [sys.executable]
-PYTHONS += [path for name, path in os.environ.items() if name.startswith("TRM_PYTHON_")]
 
 MODULE = """\
 import warnings
@@ -349,11 +344,10 @@ def disagreements(runner: Runner, tests: list[str], candidates: list[str]) -> li
     return found
 
 
-@pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("settings", ["", "filterwarnings = error\n"])
-def test_direct_and_plain_judge_alike(tmp_path: Path, settings: str, python: str) -> None:
+def test_direct_and_plain_judge_alike(tmp_path: Path, settings: str, interpreter: str) -> None:
     root = project(tmp_path / "root", settings, test_plain=PLAIN, test_endings=ENDINGS)
-    with Runner(root, python) as runner:
+    with Runner(root, interpreter) as runner:
         tests, direct = proven(runner)
         left = {test.partition("::")[2] for test in set(tests) - direct}
         # The first is skipped as it is; the others read a text that is not formatted.
@@ -365,10 +359,9 @@ def test_direct_and_plain_judge_alike(tmp_path: Path, settings: str, python: str
         assert disagreements(runner, tests, CANDIDATES) == []
 
 
-@pytest.mark.parametrize("python", PYTHONS)
-def test_what_needs_the_protocol_takes_it(tmp_path: Path, python: str) -> None:
+def test_what_needs_the_protocol_takes_it(tmp_path: Path, interpreter: str) -> None:
     root = project(tmp_path / "root", test_odd=ODD)
-    with Runner(root, python) as runner:
+    with Runner(root, interpreter) as runner:
         tests, direct = proven(runner)
         assert len(tests) == 11 and direct == set()
         assert disagreements(runner, tests, CANDIDATES[:5]) == []

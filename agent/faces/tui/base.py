@@ -11,6 +11,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from agent.faces.hangup import let_go
 from agent.faces.tui.screens.help import HelpScreen, Page
 from agent.faces.tui.themes import ANSI, DARK, LIGHT, THEMES, VARIABLES
 
@@ -101,21 +102,30 @@ def run_app(app: BaseApp[Result], mouse: bool = True) -> Result:
     """Run an app until it is left.
 
     Raises:
-      KeyboardInterrupt: SIGTERM came; the terminal is as before.
+      KeyboardInterrupt: SIGTERM came, and the terminal is as before; or it was closed.
       RuntimeError: Textual itself failed and has printed why.
     """
     ended = False
 
-    def end(*_: object) -> None:
+    def end(number: int, _: object) -> None:
         nonlocal ended
         ended = True
+        if number != signal.SIGTERM:  # the terminal was closed
+            # Its end comes with a SIGCONT, at which Textual would start to draw, and to read, anew.
+            signal.signal(signal.SIGCONT, lambda *_: None)
+            let_go()
         signal.raise_signal(signal.SIGINT)  # asyncio's own way out, which restores the terminal
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {
+        number: signal.signal(number, end)
+        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         result = app.run(mouse=mouse)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if result is None:
         if ended:
             raise KeyboardInterrupt
