@@ -38,6 +38,13 @@ def combine(turned: int, left: int) -> Decision:
     )
 
 
+def grow(edits: int, green: int, tests: int, tried: int) -> Decision:
+    """Is a body that is not right yet built upon? tried: edits of it that were tried before."""
+    again = ", once more" if tried else ""
+    why = f"a body of {edits} edit{'s' * (edits != 1)}: {green} of {tests} tests pass{again}"
+    return Decision("combine", 1, green / max(1, tests), why)
+
+
 def stop(reason: str) -> Decision:
     """The search ends here."""
     return Decision("stop", 1, 1.0, reason)

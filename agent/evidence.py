@@ -16,7 +16,7 @@ from agent.search import Tests
 from tools.runner import Runner
 from tools.source.edits import Edit, apply_edit, parses
 from tools.source.operators import Scope, enumerate_edits
-from tools.verdicts import Outcome, SuiteRun, Verdict
+from tools.verdicts import Outcome, SuiteRun, TestResult, Verdict
 
 # What came of the best edit of a line: codes of trm.encode.EVIDENCE.
 BROKE = 1  # only other kinds of failure, hangs and crashes
@@ -32,8 +32,7 @@ class Evidence:
 
     def __init__(self, run: SuiteRun, failing: Sequence[str]) -> None:
         self._first = failing[0]
-        result = next((r for r in run.results if r.nodeid == self._first), None)
-        self._before = _said(result.exception, result.message) if result else ("", "")
+        self._before = next((r for r in run.results if r.nodeid == self._first), None)
         self._lines: dict[str, dict[int, int]] = {}
 
     def note(self, path: str, line: int, verdict: Verdict) -> None:
@@ -44,12 +43,7 @@ class Evidence:
     def _outcome(self, verdict: Verdict) -> int:
         if verdict.failing_test != self._first:
             return REPAIRED if verdict.failing_test is not None else BROKE
-        if verdict.outcome not in (Outcome.FAILED, Outcome.ERROR):
-            return BROKE
-        now = _said(verdict.exception, verdict.message)
-        if now == self._before:
-            return SAME
-        return CHANGED if now[0] in (self._before[0], "AssertionError") else BROKE
+        return answered(self._before, verdict)
 
     def of(self, path: str, first: int, last: int) -> dict[int, int]:
         """line -> code, of lines `first` to `last` of a file."""
@@ -57,8 +51,23 @@ class Evidence:
         return {line: code for line, code in sorted(lines.items()) if first <= line <= last}
 
 
-def _said(exception: str | None, message: str | None) -> tuple[str, str]:
-    return exception or "", _VARYING.sub("", message or "")
+def answered(before: TestResult | None, now: TestResult | Verdict) -> int:
+    """How a test answered an edit, by what came of it without and with the edit."""
+    if now.outcome is Outcome.PASSED:
+        return SAME if before and before.outcome is Outcome.PASSED else REPAIRED
+    if now.outcome not in (Outcome.FAILED, Outcome.ERROR):
+        return BROKE
+    then, told = said(before), said(now)
+    if told == then:
+        return SAME
+    return CHANGED if told[0] in (then[0], "AssertionError") else BROKE
+
+
+def said(result: TestResult | Verdict | None) -> tuple[str, str]:
+    """Exception and message, without what varies from run to run."""
+    if result is None:
+        return "", ""
+    return result.exception or "", _VARYING.sub("", result.message or "")
 
 
 def searched(

@@ -24,9 +24,11 @@ from agent.diffs import make_diff
 from agent.errors import TestsCannotRun, UsageError
 from agent.events import SCHEMA, Event, Finished, Note, PatchFound, PatchRejected, Started
 from agent.first_run import beyond_repair, check_runnable, in_thread, told, why
+from agent.grow import Growth
 from agent.reading import Reader, show_suspects
 from agent.search import Found, PatchedFiles, Tests, search
 from agent.settings import PATIENCE
+from agent.stubs import Stub, body_text, stub_of, tests_of
 from agent.suite_cache import Rejected, SuiteCache
 from tools.interpreter import WorkspaceError
 from tools.runner import Runner
@@ -45,6 +47,7 @@ class FixRequest:
 
     patience: seconds to look for other patches after the first, of which the likeliest is shown; 0: the first.
     allow_network: tests and candidates reach it. cache: what an earlier run of the same code told is taken over and kept.
+    function: where `path` is a file, the name of a stub in it, whose body is to be written; "": what is red is repaired.
     rejected: asked about each verified patch after it was told of, may block; true where another is wanted. None: never.
     """
 
@@ -60,11 +63,12 @@ class FixRequest:
     patience: float = PATIENCE
     allow_network: bool = False
     cache: bool = False
+    function: str = ""
     rejected: Callable[[PatchFound], bool] | None = None
 
 
 def fix(request: FixRequest) -> Iterator[Event]:
-    """Run a repair. Closing the generator stops everything it started.
+    """Run a repair, or write a function. Closing the generator stops everything it started.
 
     Raises UsageError and TestsCannotRun before the first event where nothing could be begun.
     """
@@ -76,7 +80,10 @@ def fix(request: FixRequest) -> Iterator[Event]:
         raise UsageError(str(error), error.hint) from error
     if workspace.interpreter.problem:
         raise TestsCannotRun(*workspace.interpreter.problem)
-    yield from _Run(request, workspace).events()
+    run = _Run(request, workspace)
+    if request.function:
+        run.stub = stub_of(run.sources, workspace.target, request.function)
+    yield from run.events()
 
 
 class _Run:
@@ -91,6 +98,7 @@ class _Run:
         self.rejected = Rejected()  # what is known to fail
         self.refused = ""  # tests for which a plain pytest run refused a patch
         self.turned_down = 0  # patches that the user did not want
+        self.stub: Stub | None = None  # whose body is to be written
 
     def events(self) -> Iterator[Event]:
         """All events of the run. Raises TestsCannotRun and CheckpointError."""
@@ -164,6 +172,9 @@ class _Run:
             text = f"{len(self.rejected)} candidates failed in earlier runs of this code: they are passed over"
             yield Note(text, at=budget.at)
         red = run.failing
+        if self.stub is not None:
+            yield from self._write(runner, reader, run, self.stub)
+            return
         patch = PatchedFiles()
         for _ in range(ROUNDS):
             failing = [test for test in run.failing if test not in set(run.flaky)]
@@ -200,10 +211,32 @@ class _Run:
             partly = yield from self._partly(runner, patch, run, red)
             if partly:
                 return
+        yield from self._ended("no fix found", "the likeliest lines are listed")
+
+    def _write(self, runner: Runner, reader: Reader, run: SuiteRun, stub: Stub) -> Iterator[Event]:
+        """Grow the body of a stub until the failing tests that run it pass. What else is red may stay so."""
+        tests = tests_of(stub, run)
+        left = [test for test in run.failing if test not in set(tests)]
+        plural = "" if len(tests) == 1 else "s"
+        yield Note(f"{len(tests)} failing test{plural} run {stub.name}", at=self.budget.at)
+        growth = Growth(
+            runner, reader, run, self.sources, stub, tests, self.budget, self.request.patience
+        )
+        while (found := (yield from growth.search_on())) is not None:
+            if (yield from self._verified(runner, found, tests, left)):
+                return
+        best = growth.best
+        if best is not None and best.green:
+            said = f"the nearest body, with which {best.green} of {len(best.results)} tests pass:"
+            yield Note(f"{said}\n{body_text(stub, best.source)}", at=self.budget.at)
+        yield from self._ended(f"{stub.name} is not written", "a shorter task, or more tests")
+
+    def _ended(self, what: str, hint: str) -> Iterator[Event]:
+        """The end of a search that did not find what it looked for."""
+        budget = self.budget
         over = budget.over()
         reason = over or "the edit space is used up"
         yield budget.stamp(decide.stop(reason))
-        hint = "the likeliest lines are listed"
         if over:
             hint += (
                 "; --max-candidates allows more"
@@ -214,7 +247,7 @@ class _Run:
             reason += f"; a patch passed here, but not a plain pytest run ({self.refused})"
         if self.turned_down:
             reason += f"; {self.turned_down} patch{'es' * (self.turned_down != 1)} turned down"
-        yield self._gave_up(f"no fix found: {reason}", hint)
+        yield self._gave_up(f"{what}: {reason}", hint)
 
     def _prepared(
         self, runner: Runner, reader: Reader, run: SuiteRun, patch: PatchedFiles, failing: Sequence[str]
@@ -315,13 +348,18 @@ class _Run:
         )
         return run
 
-    def _verified(self, runner: Runner, found: Found, red: Sequence[str]) -> Iterator[Event]:
-        """The last check: the user's own pytest command, as a plain process. Returns whether it is green; then the run ends."""
+    def _verified(
+        self, runner: Runner, found: Found, red: Sequence[str], left: Sequence[str] = ()
+    ) -> Iterator[Event]:
+        """The last check: the user's own pytest command, as a plain process. Returns whether it is green; then the run ends.
+
+        left: tests that may fail as before.
+        """
         budget, patch = self.budget, found.patch
         final = runner.confirm(patch.contents())
         for note in final.notes:
             yield Note(note, at=budget.at)
-        if not final.green:
+        if not (final.green or (left and _red_as_before(final, left))):
             names = ", ".join(final.failing[:3]) or "; ".join(final.notes[:2])
             yield budget.stamp(decide.accept(False, f"the plain pytest run disagrees: {names}"))
             self.refused = names
@@ -343,7 +381,7 @@ class _Run:
                 return False
         plural = "" if len(turned) == 1 else "s"
         message = (
-            f"fixed: {len(turned)} failing test{plural} turned green, "
+            f"{'written' if self.stub else 'fixed'}: {len(turned)} failing test{plural} turned green, "
             f"{tried} candidates in {seconds:.1f} s"
         )
         yield Finished("fixed", 0, message, "", diff, tried, seconds, at=budget.at)
@@ -388,6 +426,10 @@ class _Run:
         lines = locate.ranked_lines(self.found)
         at = self.budget.at
         return Finished("not_fixed", 1, message, hint, "", self.budget.tried, at, lines, at=at)
+
+
+def _red_as_before(final: SuiteRun, left: Sequence[str]) -> bool:
+    return bool(final.results) and set(final.failing) <= set(left) and not final.collection_errors
 
 
 def _changed_units(patch: PatchedFiles) -> dict[str, set[int]]:

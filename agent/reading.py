@@ -18,6 +18,7 @@ from agent.events import Event, Interval, Note, RecursionStep, Suspect
 from agent.first_run import test_literals
 from agent.propose import ModelStream, PriorStream, bias_of, merged, shares
 from tools.source.edits import Edit
+from tools.source.leaves import Module
 from tools.verdicts import SuiteRun
 from trm.data.functions import Surroundings
 
@@ -64,7 +65,7 @@ class Reader:
         self._error: BaseException | None = None
         self._closed = False
         self.provisional = False
-        self._tried: set[tuple[str, Edit]] = set()  # meanwhile
+        self._tried: set[tuple[Module, Edit]] = set()  # meanwhile
         self._thread: threading.Thread | None = None
         self.reads = rank in ("trm", "untrained")
         if self.reads and predictor is None:
@@ -166,7 +167,7 @@ class Reader:
             merged([*streams, *long], unread),
             by_tier(rest[:60], "ochiai", self.seed, literals),
         )
-        return (c for c in everything if (c.path, c.edit) not in self._tried)
+        return (c for c in everything if (c.suspect.file.module, c.edit) not in self._tried)
 
     def _meanwhile(
         self, candidates: Iterator[Candidate], thread: threading.Thread
@@ -175,7 +176,7 @@ class Reader:
         for candidate in candidates:
             if not thread.is_alive():
                 return
-            key = candidate.path, candidate.edit
+            key = candidate.suspect.file.module, candidate.edit
             if key not in self._tried:
                 self._tried.add(key)
                 yield candidate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -74,12 +74,14 @@ class Found:
 
 def search(
     runner: Runner, run: SuiteRun, candidates: CostAware, tests: Tests, patch: PatchedFiles, budget: Budget, patience: float,
-    rejected: Rejected, seconds: float = math.inf,
+    rejected: Rejected, seconds: float = math.inf, most: float = math.inf,
+    told: Callable[[Candidate, Verdict], None] | None = None,
 ) -> Iterator[Event]:  # fmt: skip
     """Try candidates in order until one passes everything, and `patience` seconds more. Returns Found or None.
 
     What passes has passed the tests that run it; the caller's last check is for all, and where that fails `candidates` still have
-    whatever else passed. seconds: after which it gives up for now; `candidates` go on where it stopped.
+    whatever else passed. seconds, most: time and number of candidates after which it gives up for now; `candidates` go on where
+    it stopped. told: is called with every verdict, on all of the failing tests, and what to make of partial repairs is left to it.
     rejected: what failed in earlier runs of the same code, and is passed over; what fails now is added.
     """
     failing, everything = tests.failing, tests.everything
@@ -105,6 +107,8 @@ def search(
         while not budget.over(len(flying)):
             if time.monotonic() > (until if passing else end):
                 return
+            if not passing and budget.tried - tried_before + len(flying) >= most:
+                return
             candidate = waiting.pop() if waiting else next(candidates, None)
             dry = candidate is None
             if candidate is None:
@@ -126,7 +130,7 @@ def search(
 
     while True:
         judged = runner.validate_many(
-            feed(), failing, in_time=lambda: budget.left > 0,
+            feed(), failing, stop_at_first=told is None, in_time=lambda: budget.left > 0,
             exact=lambda number: not candidates.was_postponed(flying[number]),
         )  # fmt: skip
         verdicts = cast(Generator, judged)
@@ -139,9 +143,13 @@ def search(
                     continue
                 budget.tried += 1
                 since_partial += bool(partial)
+                if told is not None:
+                    told(candidate, verdict)
                 failed = verdict.outcome in (Outcome.FAILED, Outcome.ERROR)
-                improves = verdict.passed or (not passing and verdict.failing_test not in (None, failing[0])
-                                              and len(failing) > 1 and failed)  # fmt: skip
+                further = (
+                    verdict.failing_test not in (None, failing[0]) and len(failing) > 1 and failed
+                )
+                improves = verdict.passed or (told is None and not passing and further)
                 if failed and verdict.failing_test == failing[0]:
                     rejected.add(mark)
                 yield CandidateTried(budget.tried, candidate.path, candidate.line, candidate.before, candidate.after,
