@@ -6,25 +6,30 @@ stderr; without a terminal nothing is asked and nothing moves.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
-import signal
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agent import __version__, eval_cli, model_cli, runs_cli, serve_cli
-from agent.atomic import ENDING
 from agent.errors import AgentError, InternalError, UsageError
-from agent.faces.hangup import let_go
-from agent.runs_cli import EXIT_CODES, can_draw, check_theme, say
+from agent.running import (
+    Look,
+    check_options,
+    in_console,
+    in_json,
+    interrupting,
+    leave,
+    request_of,
+    run_in_face,
+)
+from agent.runs_cli import EXIT_CODES, can_draw, say
 from agent.settings_cli import (
     CacheOption,
     CandidatesOption,
@@ -44,13 +49,9 @@ from agent.settings_cli import (
 )
 
 if TYPE_CHECKING:
-    from agent.events import Finished
-    from agent.session import Deed, Session
-    from agent.settings import Settings
+    from agent.session import Deed
 
 _log = logging.getLogger("agent.cli")  # tracebacks, for --debug
-# After the app is left its run, in a thread, gets this long to stop its test processes.
-LEAVE_SECONDS = 5.0
 NOBODY = (errno.EPIPE, errno.EIO)  # a pipe without a reader, a terminal that was closed
 
 app = typer.Typer(
@@ -134,170 +135,75 @@ def fix(
     mouse: MouseOption = True,
 ) -> None:
     """Find a verified fix for the failing tests of PATH. Nothing is written before you accept."""
-    if apply and commit:
-        raise UsageError("--apply and --commit exclude each other", "--commit also applies")
     if check and (apply or commit):
         raise UsageError("--check writes nothing", "leave out --apply and --commit")
-    if json and verbose:
-        raise UsageError("--json and --verbose exclude each other", "--json has every event")
+    check_options(apply, commit, json, verbose, patch=patch, sarif=sarif)
     settings = settings_of(context)
-    for name, file in (("--patch", patch), ("--sarif", sarif)):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise UsageError(f"{name} {file}: no such folder", "make it first")
     deed: Deed = "commit" if commit else "apply" if apply else "check" if check else ""
-    interactive = sys.stdin.isatty() and sys.stderr.isatty() and not (deed or os.environ.get("CI"))
-    screen = interactive and sys.stdout.isatty() and not (json or no_tui) and can_draw()
-    session = _session(path, settings, deed, asks=screen)
-    if json:
-        finished = _in_json(session)
-    elif screen:
-        finished = _in_tui(session, path, settings.allow_network, theme, mouse)
-    else:
-        finished = _in_console(session, verbose, ask=interactive)
+    look = Look(json, no_tui, verbose, theme, mouse)
+    finished = run_in_face(request_of(path, settings), deed, look)
     if finished is None:
         raise typer.Exit(130)
-    _leave(finished, patch, sarif)
+    leave(finished, patch, sarif)
     raise typer.Exit(finished.exit_code)
 
 
-def _leave(finished: Finished, patch: Path | None, sarif: Path | None) -> None:
-    """Write what was asked for beside the run's own output. A file that cannot be written is code 1, the rest is written."""
-    from agent.diffs import changes
+@app.command(epilog=EXIT_CODES)
+def write(
+    context: typer.Context,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH::FUNCTION",
+            help="A stub in a Python file: a function, or Class.method.",
+            show_default=False,
+        ),
+    ],
+    apply: Annotated[bool, typer.Option("--apply", help="Write a verified body, unasked.")] = False,
+    commit: Annotated[
+        bool, typer.Option("--commit", help="Apply and commit just the body.")
+    ] = False,
+    patch: Annotated[
+        Path | None, typer.Option("--patch", metavar="FILE", help="Also write the diff to FILE.")
+    ] = None,
+    no_tui: Annotated[
+        bool, typer.Option("--no-tui", help="Plain lines, also in a terminal.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Each candidate and step.")
+    ] = False,
+    python: PythonOption = None,
+    max_seconds: SecondsOption = None,
+    max_candidates: CandidatesOption = None,
+    patience: PatienceOption = None,
+    rank: RankOption = None,
+    checkpoint: CheckpointOption = None,
+    seed: SeedOption = None,
+    jobs: JobsOption = None,
+    allow_network: NetworkOption = None,
+    cache: CacheOption = None,
+    theme: ThemeOption = "dark",
+    mouse: MouseOption = True,
+) -> None:
+    """Write the body of a stub, edit by edit, until the failing tests that run it pass. Nothing is written before you accept.
 
-    refused = False
-    try:
-        if patch is not None and finished.status == "fixed":
-            patch.write_bytes(finished.diff.encode("utf-8", "surrogateescape"))
-        if sarif is not None:
-            from json import dumps
-
-            from agent.faces.sarif import log
-
-            text = dumps(log(finished, changes(finished.diff), __version__), indent=2)
-            sarif.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        say(f"error: {error.filename}: {error.strerror}")
-        refused = True
-    if os.environ.get("GITHUB_ACTIONS") == "true":
-        from agent.faces import github
-
-        summary = os.environ.get("GITHUB_STEP_SUMMARY")
-        try:
-            github.report(
-                finished, changes(finished.diff), sys.stderr, Path(summary) if summary else None
-            )
-        except OSError as error:
-            say(f"no summary was written: {error}")
-    if refused:
-        raise typer.Exit(1)
-
-
-def _session(path: Path, settings: Settings, deed: Deed, asks: bool = False) -> Session:
-    """A run of the loop; one that `asks` waits at each patch for the user, who may want another."""
-    from agent.loop import FixRequest
-    from agent.loop import fix as loop
-    from agent.session import Session
-
-    request = FixRequest(
-        path=path,
-        python=settings.python or None,
-        pytest_args=settings.pytest_args,
-        max_seconds=settings.max_seconds,
-        max_candidates=settings.max_candidates,
-        rank=settings.rank,
-        checkpoint=settings.checkpoint or None,
-        seed=settings.seed,
-        jobs=settings.jobs,
-        patience=settings.patience,
-        allow_network=settings.allow_network,
-        cache=settings.cache,
-    )
-    session = Session(lambda: loop(request), deed)
-    if asks:
-        request = replace(request, rejected=session.rejected)  # before the run begins
-    return session
-
-
-@contextlib.contextmanager
-def _interrupting(handler: Callable[..., object]) -> Generator[None, None, None]:
-    """Have Ctrl+C, SIGTERM and a closed terminal call `handler`; for a run see `Session.interrupt`."""
-
-    def end(*came: object) -> None:
-        let_go()
-        handler(*came)
-
-    before = {
-        number: signal.signal(number, end)
-        for number in ENDING
-        if signal.getsignal(number) != signal.SIG_IGN  # as nohup and a shell's & have it
-    }
-    try:
-        yield
-    finally:
-        for number, former in before.items():
-            signal.signal(number, former)
-
-
-def _in_json(session: Session) -> Finished | None:
-    from agent.faces import jsonl
-
-    with _interrupting(session.interrupt), contextlib.closing(session.events()) as events:
-        return jsonl.show(events, sys.stdout)
-
-
-def _in_console(session: Session, verbose: bool, ask: bool) -> Finished | None:
-    from agent.faces.console import ConsoleFace
-
-    with _interrupting(session.interrupt), contextlib.closing(session.events()) as events:
-        finished = ConsoleFace(sys.stdout, sys.stderr, verbose).show(events)
-    patch = session.patch
-    if finished is None or finished.status not in ("fixed", "partly_fixed") or patch is None:
-        return finished
-    if ask:
-        sys.stderr.write("Apply this patch? [y/N] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() in ("y", "yes"):
-            say(session.apply(patch))
-    if not session.deed_done and patch.still_red:
-        say(
-            "Nothing was written: a patch for a part is not applied unasked. git apply takes the diff above."
+    A stub is a function without a body: pass, ..., raise NotImplementedError, or only a docstring.
+    """
+    check_options(apply, commit, json, verbose, patch=patch)
+    settings = settings_of(context)
+    path, separator, function = target.partition("::")
+    if not (path and separator and function):
+        raise UsageError(
+            f"{target}: no function is named", f"PATH::FUNCTION, such as {path or 'shop.py'}::total"
         )
-    elif not session.deed_done:
-        say("Nothing was written. --apply writes the patch, --commit commits it.")
-    say(f"run {session.run.id}: trm-agent show, replay and undo know it by this name")
-    return finished
-
-
-def _in_tui(
-    session: Session, path: Path, network: bool, theme: str, mouse: bool
-) -> Finished | None:
-    from agent.by_hand import attempt, open_in_editor
-    from agent.faces.tui.app import run_fix_app
-
-    theme = check_theme(theme)
-    try:
-        result = run_fix_app(
-            session.events(),
-            stop=session.stop,
-            on_apply=session.apply,
-            on_commit=session.commit,
-            on_reject=session.reject,
-            on_attempt=partial(attempt, allow_network=network),
-            on_open=open_in_editor,
-            title=path.absolute().name,
-            theme=theme,
-            mouse=mouse,
-        )
-    finally:
-        session.stop()
-        session.wait(LEAVE_SECONDS)
-    for line in result.summary:
-        print(line)
-    finished, patch = result.finished, result.patch
-    if finished and patch and not patch.still_red and result.decision in ("applied", "committed"):
-        # also where the user wrote the patch, after the search had ended without one
-        finished = replace(finished, status="fixed", exit_code=0, diff=patch.diff)
-    return finished
+    request = replace(request_of(Path(path), settings), function=function)
+    deed: Deed = "commit" if commit else "apply" if apply else ""
+    finished = run_in_face(request, deed, Look(json, no_tui, verbose, theme, mouse))
+    if finished is None:
+        raise typer.Exit(130)
+    leave(finished, patch)
+    raise typer.Exit(finished.exit_code)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -327,7 +233,7 @@ def bisect(
             settings.allow_network,
         )
     )
-    finished = _in_json(session) if json else _in_console(session, verbose=False, ask=False)
+    finished = in_json(session) if json else in_console(session, verbose=False, ask=False)
     raise typer.Exit(finished.exit_code if finished else 130)
 
 
@@ -368,7 +274,7 @@ def run(arguments: list[str]) -> int:
         print(f"trm-agent {__version__}")
         return 0
     try:
-        with _interrupting(_interrupt):
+        with interrupting(_interrupt):
             return _told(arguments, pytest_args)
     except OSError as error:
         if error.errno not in NOBODY:
@@ -420,7 +326,7 @@ def _report(error: Exception, arguments: list[str]) -> int:
     say(f"error: {told}")
     if told.hint:
         say(f"hint: {told.hint}")
-    if "--json" in arguments and arguments[0] in ("fix", "bisect"):
+    if "--json" in arguments and arguments[0] in ("fix", "write", "bisect"):
         from agent.events import Finished
         from agent.faces import jsonl
 

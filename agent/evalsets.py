@@ -55,7 +55,8 @@ class RedRepository:
     """One task. Files are relative POSIX paths -> contents; `reference` has the right version of files that differ.
 
     python: interpreter of its tests, "" for that of the settings. judged: ids of the tests that decide, () for all tests of
-    `files` and `hidden`; they run with the arguments `judge_args`.
+    `files` and `hidden`; they run with the arguments `judge_args`. stub: "PATH::FUNCTION" of the function that is to be written,
+    "" where something is to be repaired.
     """
 
     benchmark: str
@@ -68,6 +69,7 @@ class RedRepository:
     python: str = ""
     judged: tuple[str, ...] = ()
     judge_args: tuple[str, ...] = ()
+    stub: str = ""
 
     def materialize(self, folder: Path) -> Path:
         """Write the buggy project into `folder` (made if needed) as a git repository with one commit; returns it."""
@@ -100,8 +102,8 @@ def load(
 
     visible: which tests the agent sees: "half" of the cases, the "full" test or the published "examples"; None for the set's
     own default. task: "repair" of the published bug, or of one that an operator makes where there is none but a right program;
-    "generate": the program is a stub. Raises UsageError for an unknown set, a copy that cannot be read, or a choice that the
-    set lacks.
+    "generate": the program is a stub, of which the function that the set names is written. Raises UsageError for an unknown set, a
+    copy that cannot be read, or a choice that the set lacks.
     """
     if visible is not None and visible not in VISIBLE:
         raise UsageError(f"unknown choice of tests {visible!r}", f"one of {', '.join(VISIBLE)}")
@@ -201,6 +203,7 @@ def _repository(
         {f"{module}.py": program(problem, faulty).encode(), f"test_{module}.py": shown.text(), **config, **extra},
         {f"test_{module}_hidden.py": kept.text()},
         {f"{module}.py": program(problem, problem.code).encode()} if problem.code else {}, kind,
+        stub=f"{module}.py::{problem.entry_point}" if task == "generate" and problem.entry_point else "",
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ class Result:
 
 
 def run_problem(problem: RedRepository, settings: EvalSettings) -> Result:
-    """Materialize, fix, apply, judge. Errors of the run become a result with status "error"."""
+    """Materialize, fix (or write a stub), apply, judge. Errors of the run become a result with status "error"."""
     from agent.loop import FixRequest, fix
 
     base = Result(problem.benchmark, problem.task, "error", problem.bug_type, settings,
@@ -85,8 +85,9 @@ def run_problem(problem: RedRepository, settings: EvalSettings) -> Result:
     with tempfile.TemporaryDirectory(prefix="trm-eval-", ignore_cleanup_errors=True) as scratch:
         root = problem.materialize(Path(scratch) / "repo")
         python = problem.python or settings.python or sys.executable
+        file, _, function = problem.stub.partition("::")
         request = FixRequest(
-            path=root, python=python, pytest_args=problem.pytest_args,
+            path=root / file, function=function, python=python, pytest_args=problem.pytest_args,
             max_seconds=settings.max_seconds, max_candidates=settings.max_candidates, rank=settings.rank,
             checkpoint=Path(settings.checkpoint) if settings.checkpoint else None, seed=settings.seed, jobs=1,
             patience=settings.patience,

@@ -22,7 +22,7 @@ from agent.candidates import Candidate, CostAware, valid
 from agent.events import Event
 from agent.evidence import CHANGED, answered, said
 from agent.reading import Reader, show_suspects
-from agent.search import Found, PatchedFiles, Tests, search
+from agent.search import PatchedFiles, Tests, search
 from agent.stubs import Stub
 from agent.suite_cache import Rejected
 from tools.runner import Runner

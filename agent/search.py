@@ -81,7 +81,7 @@ def search(
 
     What passes has passed the tests that run it; the caller's last check is for all, and where that fails `candidates` still have
     whatever else passed. seconds, most: time and number of candidates after which it gives up for now; `candidates` go on where
-    it stopped. told: is called with every verdict, on all of the failing tests, and what to make of partial repairs is left to it.
+    it stopped. told: is called with every verdict, then of all failing tests, and what to make of a partial repair is left to it.
     rejected: what failed in earlier runs of the same code, and is passed over; what fails now is added.
     """
     failing, everything = tests.failing, tests.everything

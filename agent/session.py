@@ -27,14 +27,16 @@ _log = logging.getLogger(__name__)  # tracebacks, for --debug
 
 class Session:
     """Runs `loop()` once. `deed` is what to do with a verified patch without asking; "check": nothing, and a
-    suite that needed it is code 1.
+    suite that needed it is code 1. subject: the function that is written, "" where a repair is.
 
     root, patch and finished are known as soon as their event has passed.
     """
 
-    def __init__(self, loop: Loop, deed: Deed = "", run: Run | None = None) -> None:
+    def __init__(
+        self, loop: Loop, deed: Deed = "", run: Run | None = None, subject: str = ""
+    ) -> None:
         self._loop = loop
-        self._deed = deed
+        self._deed, self._subject = deed, subject
         self._stop = threading.Event()
         self._signalled = self._in_loop = False
         self._ended = threading.Event()
@@ -194,16 +196,18 @@ class Session:
         check_committable(self.root, patch.paths)
         paths = apply_diff(self.root, patch.diff, self.run.folder)
         self.deed_done = "apply"
-        name = commit(self.root, paths, commit_message(patch))
+        name = commit(self.root, paths, commit_message(patch, self._subject))
         self.deed_done = "commit"
         return f"committed {name}: {', '.join(paths)}"
 
 
-def commit_message(patch: PatchFound) -> str:
-    """Subject and body of the commit of a patch."""
+def commit_message(patch: PatchFound, function: str = "") -> str:
+    """Subject and body of the commit of a patch, or of the function that it writes."""
     names = [nodeid.rsplit("::", 1)[-1] for nodeid in patch.turned_green]
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     subject = f"Fix {names[0]}{more}" if names else f"Fix {', '.join(patch.paths)}"
+    if function:
+        subject = f"Write {function}"
     tests = "".join(f"- {nodeid}\n" for nodeid in patch.turned_green)
     return f"{subject}\n\nFound by trm-agent and verified by the tests. Turned green:\n{tests}"
 

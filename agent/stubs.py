@@ -80,7 +80,10 @@ def _unit(file: SourceFile, name: str) -> Unit:
         return found[0]
     names = list(dict.fromkeys(unit.name for unit in found or functions))
     if len(names) > 1 and found:
-        raise UsageError(f"{file.path}::{name} is several: {', '.join(names[:_SHOWN])}", f"name one: {file.path}::{names[0]}")  # fmt: skip
+        several = ", ".join(names[:_SHOWN])
+        raise UsageError(
+            f"{file.path}::{name} is several: {several}", f"name one: {file.path}::{names[0]}"
+        )
     if found:
         lines = ", ".join(str(unit.first_line) for unit in found)
         raise UsageError(f"{file.path}::{name} is defined several times, in lines {lines}", "leave one of them")  # fmt: skip
