@@ -102,8 +102,8 @@ def load(
 
     visible: which tests the agent sees: "half" of the cases, the "full" test or the published "examples"; None for the set's
     own default. task: "repair" of the published bug, or of one that an operator makes where there is none but a right program;
-    "generate": the program is a stub, of which the function that the set names is written. Raises UsageError for an unknown set, a
-    copy that cannot be read, or a choice that the set lacks.
+    "generate": the program is a stub, of which the function that the set names is written. Raises UsageError for an unknown set,
+    a copy that cannot be read, or a choice that the set lacks.
     """
     if visible is not None and visible not in VISIBLE:
         raise UsageError(f"unknown choice of tests {visible!r}", f"one of {', '.join(VISIBLE)}")

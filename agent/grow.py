@@ -13,6 +13,7 @@ import difflib
 import heapq
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -26,10 +27,11 @@ from agent.search import PatchedFiles, Tests, search
 from agent.stubs import Stub
 from agent.suite_cache import Rejected
 from tools.runner import Runner
+from tools.source.edits import unit_source
 from tools.source.leaves import DEDENT, NEWLINE, Module
 from tools.verdicts import Outcome, SuiteRun, TestResult, Verdict
 
-AT_ONCE = 24  # edits of a program that are tried before it is asked anew which program is next
+AT_ONCE = 40  # edits of a program that are tried before it is asked anew which program is next
 BEAM = 32  # programs that are kept
 MOST_TESTS = 16  # of those that fail, which judge every program; the accepted one meets all
 _EDIT = (
@@ -39,6 +41,8 @@ _PROGRESS = 6.0  # nats that are taken off where all answers are right, else in 
 _ASSERTED = 0.1  # of the progress of a test that passes: it came as far as an assertion
 _NEAR = 0.4  # of the same: the value is nearly the wanted one
 _LONGEST = 400  # signs of a value that are compared
+# values that a function may well return whatever it is asked
+_PLAIN = {"None", "True", "False", "0", "1", "-1", "0.0", "''", "[]", "{}", "()"}
 _TRACE_SECONDS = 2.0  # CPU time of a test whose lines are traced
 
 
@@ -79,8 +83,11 @@ class Growth:
         self._wanted = {
             failure.nodeid: failure.expected for failure in run.failures if failure.operator == "=="
         }
+        wanted = Counter(_value(text) for text in self._wanted.values() if text)
+        self._answers = {text for text, tests in wanted.items() if tests == 1} - _PLAIN - {""}
         self._programs: list[Body] = []
-        self._met: set[tuple] = set()
+        self._met: set[tuple] = set()  # answers of the tests
+        self._sources: set[bytes] = {stub.source}
         self._numbers = itertools.count()
 
     def search_on(self) -> Iterator[Event]:
@@ -144,7 +151,26 @@ class Growth:
         yield from show_suspects([body.suspect], self.budget)
         candidates = yield from self.reader.candidates(run, sources, [body.suspect], False)
         inside = (each for each in candidates if each.edit.start >= stub.body)
-        body.candidates = CostAware(inside if body.edits else _in_place_of_pass(stub, inside))
+        if not body.edits:
+            inside = _in_place_of_pass(stub, inside)
+        body.candidates = CostAware(each for each in inside if self._fresh(each))
+
+    def _fresh(self, candidate: Candidate) -> bool:
+        """Whether a program is new: two ways may lead to it. And not one that only knows the tests."""
+        source = candidate.source()
+        if source in self._sources:
+            return False
+        self._sources.add(source)
+        return not self._writes_answer(candidate, source)
+
+    def _writes_answer(self, candidate: Candidate, source: bytes) -> bool:
+        """Whether a body returns, as a literal, what but one test wants: that passes it and knows nothing."""
+        if not any(token[0] in "'\"0123456789" for token in candidate.edit.tokens):
+            return False
+        module = Module(source)
+        tree = ast.parse(unit_source(module, self.stub.unit_in(module)))
+        returned = (n.value for n in ast.walk(tree) if isinstance(n, ast.Return) and n.value)
+        return any(_value(ast.unparse(value)) in self._answers for value in returned)
 
     def _tried(self, body: Body) -> Iterator[Event]:
         """Some more edits of a program, of which those that help become programs themselves. Returns Found or None."""
@@ -196,6 +222,14 @@ class Growth:
         # of a failed comparison the worker tells the left side
         value = (result.message or "").removeprefix("assert ")
         return _ASSERTED + _NEAR * nearness(value, wanted)
+
+
+def _value(text: str) -> str:
+    """A literal as Python writes it; "" for anything else."""
+    try:
+        return repr(ast.literal_eval(text))
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return ""
 
 
 def _in_place_of_pass(stub: Stub, candidates: Iterator[Candidate]) -> Iterator[Candidate]:
