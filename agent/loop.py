@@ -217,8 +217,8 @@ class _Run:
         """Grow the body of a stub until the failing tests that run it pass. What else is red may stay so."""
         tests = tests_of(stub, run)
         left = [test for test in run.failing if test not in set(tests)]
-        plural = "" if len(tests) == 1 else "s"
-        yield Note(f"{len(tests)} failing test{plural} run {stub.name}", at=self.budget.at)
+        ran = "1 failing test runs" if len(tests) == 1 else f"{len(tests)} failing tests run"
+        yield Note(f"{ran} {stub.name}", at=self.budget.at)
         growth = Growth(
             runner, reader, run, self.sources, stub, tests, self.budget, self.request.patience
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 import sys
@@ -199,7 +198,10 @@ def test_the_search_begins_with_pass_for_the_body(text) -> None:
     assert stub.source[:begin].rstrip() == text.encode()[:begin].rstrip()
 
 
-CLASSES = "class A:\n    def f(self):\n        pass\n\n\nclass B:\n    def f(self):\n        ...\n\n    def g(self):\n        pass\n"
+CLASSES = (
+    "class A:\n    def f(self):\n        pass\n\n\n"
+    "class B:\n    def f(self):\n        ...\n\n    def g(self):\n        pass\n"
+)
 
 
 def test_a_method_is_named_by_its_class_where_that_is_needed() -> None:
