@@ -2,12 +2,12 @@
 
     taskset -c 0 python benchmarks/footprint.py [PROJECT] [--rounds N] [--sides ours,0.1B,0.5B]
 
-Three tables of one run. files: the shipped weights as f32, bf16 and packed bits, and the wheel. fix: `trm-agent fix` on a copy of
-PROJECT (examples/broken), with a cache that an earlier start filled: seconds to the first candidate that the network put in order, and to
-the end; CPU seconds, tests included; resident memory of the agent itself. writing: a function of about --prompt tokens is read, and an edit
-written by our network, of at most 15 pieces; --written tokens by decoder-only transformers of the shapes of SmolLM-135M and Qwen2.5-0.5B,
-with random weights and a cache of keys and values. That is about speed only: random weights write nothing that anybody wants, and
-what trained ones repair is not measured here.
+Three tables of one run. files: the shipped weights as f32, bf16 and packed bits, and the wheel. fix: `trm-agent fix` on a
+copy of PROJECT (examples/broken), with a cache that an earlier start filled: seconds to the first candidate that the network
+put in order, and to the end; CPU seconds, tests included; resident memory of the agent itself. writing: a function of about
+--prompt tokens is read, and an edit written by our network, of at most 15 pieces; --written tokens by decoder-only
+transformers of the shapes of SmolLM-135M and Qwen2.5-0.5B, with random weights and a cache of keys and values. That is about
+speed only: random weights write nothing that anybody wants, and what trained ones repair is not measured here.
 
 Each side is a process of its own; they take turns. Figures are medians; cpu is of all threads, which neighbours change less.
 """
