@@ -140,6 +140,8 @@ def _with_pass(
 def stub_of(sources: Sources, path: Path, name: str) -> Stub:
     """The stub `name` of the file at `path`. Raises UsageError as `stub_at` does, and for what is no file that may be edited."""
     shown = path.relative_to(sources.root).as_posix()
+    if not path.is_file():
+        raise UsageError(f"{path} is a folder", f"name the file: {path.name}/FILE.py::{name}")
     file = sources.get(shown)
     if file is None:
         raise UsageError(

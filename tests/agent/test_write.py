@@ -169,6 +169,13 @@ def test_every_order_goes_through_the_same_search(project, rank, checkpoint) -> 
     assert events[-1].tried == 30 or events[-1].status == "fixed"
 
 
+@pytest.mark.slow
+def test_the_shipped_weights_write(project) -> None:
+    events = write(project(shop=SHOP, test_shop=TESTS), "shop.py::total", rank="trm")
+    assert events[-1].status == "fixed" and "+    return sum(prices)" in events[-1].diff
+    assert "model" in {event.operator for event in of(events, CandidateTried)}
+
+
 # What is no stub, and what cannot be written.
 
 STUBS = {
@@ -281,7 +288,7 @@ def test_json_ends_in_one_terminal_event_also_for_wrong_usage(project, capsys) -
         ("::total", 2, "no function is named"),
         (f"{root / 'shop.py'}::", 2, "no function is named"),
         (f"{root / 'shp.py'}::total", 2, "no such file"),
-        (f"{root}::total", 2, "no Python file"),
+        (f"{root}::total", 2, "is a folder"),
         (f"{root / 'shop.py'}::totl", 2, "has no function totl"),
     ):
         assert trm_agent(["write", target, "--json"]) == code
