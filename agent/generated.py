@@ -146,7 +146,8 @@ def _killed(
             sources.setdefault(source, name)
     if not cases or not sources:
         return 0, len(sources)
-    results = caller.run(list(sources), next(iter(sources.values())), "", cases)
+    tests = [(arguments, expected, "") for arguments, expected in cases]
+    results = caller.run(list(sources), next(iter(sources.values())), "", tests)
     # one that ends the process is told as well
     return sum(r is None or any(each.outcome != "passed" for each in r) for r in results), len(
         results
