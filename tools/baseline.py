@@ -122,8 +122,7 @@ class Baseline:
 
     def again(self) -> list[TestResult]:
         """Runs the failing tests a second time, untraced: their own time, and flaky ones. Returns what they do."""
-        suite, ended = self.suite, (Outcome.FAILED, Outcome.ERROR, Outcome.BLOCKED)
-        failing = [each.nodeid for each in suite.results if each.outcome in ended][:REPEATED]
+        suite, failing = self.suite, repeatable(self.suite)
         if not failing:
             return []
         results = as_is(self.dispatch, self.records, failing, warm=True).results
@@ -132,6 +131,12 @@ class Baseline:
         if suite.flaky:
             suite.notes.append("failed, then passed with the same code: " + ", ".join(suite.flaky))
         return results
+
+
+def repeatable(suite: SuiteRun) -> list[str]:
+    """Failing tests that came to an end, as many as are run a second time."""
+    ended = (Outcome.FAILED, Outcome.ERROR, Outcome.BLOCKED)
+    return [each.nodeid for each in suite.results if each.outcome in ended][:REPEATED]
 
 
 def as_is(dispatch: Dispatcher, records: Records, tests: Sequence[str], **more: Any) -> Answer:

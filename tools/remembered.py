@@ -12,7 +12,7 @@ import zlib
 from typing import Any, Protocol
 
 from tools import fingerprint
-from tools.baseline import Baseline
+from tools.baseline import Baseline, repeatable
 from tools.dispatch import Dispatcher
 from tools.records import Records
 from tools.spectrum import Spectrum
@@ -59,11 +59,10 @@ class Earlier:
             return None
         if [run.rootdir, run.configfile] != [session.get("rootdir", ""), session.get("configfile")]:
             return None
-        before = dict(records.own)
-        for now in Baseline(self.dispatch, records, run, spectrum=True, seconds=0.0).again():
-            was = before[now.nodeid]
-            if (now.outcome, now.exception) != (was.outcome, was.exception):
-                return None
+        before = {test: _ending(records.own[test]) for test in repeatable(run)}
+        again = Baseline(self.dispatch, records, run, spectrum=True, seconds=0.0).again()
+        if {each.nodeid: _ending(each) for each in again} != before:
+            return None
         run.recalled = True
         return run, records
 
@@ -115,6 +114,10 @@ def unpack(data: bytes, records: Records) -> SuiteRun | None:
         setattr(records, name, value)
     records.open = still_open
     return run
+
+
+def _ending(result: TestResult) -> tuple[Outcome, str | None]:
+    return result.outcome, result.exception
 
 
 def _result(row: list[Any]) -> TestResult:
