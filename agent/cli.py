@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent import __version__, eval_cli, model_cli, runs_cli, serve_cli
+from agent.atomic import ENDING
 from agent.errors import AgentError, InternalError, UsageError
 from agent.running import (
     Look,
@@ -274,7 +276,8 @@ def run(arguments: list[str]) -> int:
         print(f"trm-agent {__version__}")
         return 0
     try:
-        with interrupting(_interrupt):
+        # Ctrl+C stays Python's own: by that asyncio knows that it may take it.
+        with interrupting(_interrupt, [n for n in ENDING if n != signal.SIGINT]):
             return _told(arguments, pytest_args)
     except OSError as error:
         if error.errno not in NOBODY:

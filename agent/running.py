@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -130,7 +130,9 @@ def _session(request: FixRequest, deed: Deed, asks: bool = False) -> Session:
 
 
 @contextlib.contextmanager
-def interrupting(handler: Callable[..., object]) -> Generator[None, None, None]:
+def interrupting(
+    handler: Callable[..., object], signals: Sequence[int] = ENDING
+) -> Generator[None, None, None]:
     """Have Ctrl+C, SIGTERM and a closed terminal call `handler`; for a run see `Session.interrupt`."""
 
     def end(*came: object) -> None:
@@ -139,7 +141,7 @@ def interrupting(handler: Callable[..., object]) -> Generator[None, None, None]:
 
     before = {
         number: signal.signal(number, end)
-        for number in ENDING
+        for number in signals
         if signal.getsignal(number) != signal.SIG_IGN  # as nohup and a shell's & have it
     }
     try:

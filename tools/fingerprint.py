@@ -155,8 +155,11 @@ def _imported(root: Path, hello: Mapping[str, Any]) -> tuple[list[Any], list[Pat
     for place in map(Path, filter(None, hello["path"])):
         if place.name in _PACKAGES and place.is_dir():
             for entry in sorted(os.scandir(place), key=lambda entry: entry.name):
+                # A folder of code gets another time when it is first imported; what describes it, when it is installed.
+                dated = entry.is_file() or entry.name.endswith((".dist-info", ".egg-info"))
                 if entry.name != "__pycache__":
-                    installed.append([str(place), entry.name, entry.stat().st_mtime_ns])
+                    time = entry.stat().st_mtime_ns if dated else 0
+                    installed.append([str(place), entry.name, time])
                 if entry.name.endswith(".dist-info"):
                     elsewhere += _editable(Path(entry.path))
         elif place.is_file():

@@ -333,7 +333,7 @@ def test_a_syntax_error_in_a_source_file_is_repaired(project) -> None:
 @pytest.mark.slow
 def test_a_misspelt_name_is_repaired_by_what_the_exception_says(project) -> None:
     calc = "def area(width, height):\n    return width * heigth\n"
-    test = "from calc import area\n\n\ndef test_area():\n    assert area(2, 3) == 17 and area(1, 1) == 6\n"
+    test = "from calc import area\n\n\ndef test_area():\n    assert area(2, 3) == 6\n"
     finished = run(project(calc=calc, test_calc=test))[-1]
     assert finished.status == "fixed" and "+    return width * height" in finished.diff
     assert finished.tried <= 6, "before any search"

@@ -112,9 +112,13 @@ def test_what_is_installed_and_imported_from_elsewhere_is_seen(root: Path, tmp_p
         change()
         assert now() not in seen
         seen.append(now())
+    (packages / "__pycache__").mkdir()
     assert now({"MODE": "test"}) not in seen
     assert now({"SHLVL": "3", "SSH_TTY": "/dev/pts/1"}) == seen[-1]
     (wheel / "direct_url.json").write_text("{")
     assert now() != ""
-    (packages / "gone").symlink_to(tmp_path / "nowhere")
+    (packages / "gone.pth").symlink_to(tmp_path / "nowhere")
+    assert now() != ""
+    sources.rename(tmp_path / "moved")  # and cannot be told any more
+    (wheel / "direct_url.json").write_text(json.dumps(told))
     assert now() == ""
