@@ -81,7 +81,7 @@ def test_arrows_also_hold_for_imports_within_functions(path: Path) -> None:
         }
 
 
-WORKER = [path for path in MODULES if "worker" in path.parts and path.name != "__init__.py"]
+WORKER = [path for path in MODULES if name_of(path).startswith("tools.worker.")]
 
 
 @pytest.mark.parametrize("path", WORKER, ids=name_of)
