@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import hashlib
 import heapq
 import itertools
 import math
@@ -87,7 +88,7 @@ class Growth:
         self._answers = {text for text, tests in wanted.items() if tests == 1} - _PLAIN - {""}
         self._programs: list[Body] = []
         self._met: set[tuple] = set()  # answers of the tests
-        self._sources: set[bytes] = {stub.source}
+        self._programs_met = {_digest(stub.source)}
         self._numbers = itertools.count()
 
     def search_on(self) -> Iterator[Event]:
@@ -158,9 +159,10 @@ class Growth:
     def _fresh(self, candidate: Candidate) -> bool:
         """Whether a program is new: two ways may lead to it. And not one that only knows the tests."""
         source = candidate.source()
-        if source in self._sources:
+        digest = _digest(source)
+        if digest in self._programs_met:
             return False
-        self._sources.add(source)
+        self._programs_met.add(digest)
         return not self._writes_answer(candidate, source)
 
     def _writes_answer(self, candidate: Candidate, source: bytes) -> bool:
@@ -243,6 +245,10 @@ def _in_place_of_pass(stub: Stub, candidates: Iterator[Candidate]) -> Iterator[C
         if edit.tokens not in given and valid(candidate):
             given.add(edit.tokens)
             yield candidate
+
+
+def _digest(source: bytes) -> bytes:
+    return hashlib.blake2b(source, digest_size=16).digest()
 
 
 def _answers(results: Sequence[TestResult]) -> tuple:
