@@ -15,7 +15,7 @@ from agent.locate import Suspect
 from agent.suggest import Suggestion
 from tools.source.edits import Edit, EditError, apply_edit, parses
 from tools.source.leaves import DEDENT, NEWLINE
-from tools.source.operators import Scope, canonical, enumerate_edits
+from tools.source.operators import Scope, canonical, raw_edits
 
 TIERS = (1, 2, 3, 4)
 Key = tuple[int, int, tuple[str, ...]]  # start, end and tokens in the leaves of a unit
@@ -105,11 +105,11 @@ class Unit:
         self, tiers: Sequence[int]
     ) -> Iterator[tuple[tuple[int, int, tuple[str, ...]], str, int]]:
         suspect = self.suspect
-        for found in enumerate_edits(suspect.file.module, suspect.unit, self.scope, tiers):
-            key = self.canonical(found.edit)
+        for found, edit in raw_edits(suspect.file.module, suspect.unit, self.scope, tiers):
+            key = self.canonical(edit)
             if key is not None and key not in self.seen:
                 self.seen.add(key)
-                yield key, found.operator, found.tier
+                yield key, found.name, found.tier
 
 
 def by_tier(

@@ -34,16 +34,14 @@ FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(operator.family for operator in 
 _TRIES = 4
 
 
-def enumerate_edits(
-    module: Module, unit: Unit, scope: Scope, tiers: Iterable[int] = (1, 2, 3, 4)
-) -> Iterator[Candidate]:
-    """All edits of a unit: by tier, then by place, then by operator; no two have the same result, none is a no-op.
+def raw_edits(
+    module: Module, unit: Unit, scope: Scope, tiers: Iterable[int]
+) -> Iterator[tuple[Operator, Edit]]:
+    """All edits of a unit by tier, then by place, then by operator; several may have the same result. None is a no-op.
 
     They are meant to parse, but not each does: `edits.parses` decides.
     """
     view = view_of(module, unit)
-    texts = view.texts
-    seen: set[tuple[int, int, tuple[str, ...]]] = set()
     for tier in sorted(tiers):
         places: list[tuple[int, int, int, Operator, Item]] = []
         for rank, operator in enumerate(OPERATORS):
@@ -54,10 +52,20 @@ def enumerate_edits(
         places.sort(key=lambda place: place[:3])
         for _, _, _, operator, item in places:
             for edit in operator.changes(view, scope, item):
-                key = canonical(texts, edit)
-                if key not in seen:
-                    seen.add(key)
-                    yield Candidate(edit, operator.name, operator.family, tier)
+                yield operator, edit
+
+
+def enumerate_edits(
+    module: Module, unit: Unit, scope: Scope, tiers: Iterable[int] = (1, 2, 3, 4)
+) -> Iterator[Candidate]:
+    """`raw_edits`, of which no two have the same result."""
+    texts = view_of(module, unit).texts
+    seen: set[tuple[int, int, tuple[str, ...]]] = set()
+    for operator, edit in raw_edits(module, unit, scope, tiers):
+        key = canonical(texts, edit)
+        if key not in seen:
+            seen.add(key)
+            yield Candidate(edit, operator.name, operator.family, operator.tier)
 
 
 def sample_edit(
@@ -95,4 +103,5 @@ def sample_edit(
 
 
 __all__ = ["FAMILIES", "OPERATORS", "Candidate", "Operator", "Scope", "calls", "canonical", "conditions",
-           "copies", "enumerate_edits", "loans", "names", "sample_edit", "statements", "swaps", "values", "wide"]  # fmt: skip
+           "copies", "enumerate_edits", "loans", "names", "raw_edits", "sample_edit", "statements", "swaps", "values",
+           "wide"]  # fmt: skip
