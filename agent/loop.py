@@ -280,16 +280,8 @@ class _Run:
                     asked = True
                 began = time.monotonic()
                 repaired = yield from search(
-                    runner,
-                    run,
-                    stream,
-                    tests,
-                    patch,
-                    self.budget,
-                    self.request.patience,
-                    self.rejected,
-                    seconds,
-                )
+                    runner, run, stream, tests, patch, self.budget, self.request.patience, self.rejected, seconds
+                )  # fmt: skip
                 if repaired is not None or not reader.provisional or self.budget.over():
                     return repaired
                 seconds -= time.monotonic() - began

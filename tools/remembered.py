@@ -67,9 +67,12 @@ class Earlier:
         return run, records
 
     def _sound(self, run: SuiteRun) -> bool:
-        """Whether something ran, all that is collected did, and nothing was seen to be flaky."""
+        """Whether something failed, all that is collected ran, and nothing was seen to be flaky.
+
+        A green run is not worth keeping: nothing is left to do after it, and what depends on more than code may be red by now.
+        """
         whole = [result.nodeid for result in run.results] == list(self.dispatch.order)
-        return bool(run.results) and whole and not run.flaky
+        return bool(run.failing) and whole and not run.flaky
 
     def keep(self, run: SuiteRun, records: Records) -> str:
         """Remember a run, unless something changed meanwhile. Returns the key, "" where nothing was kept."""

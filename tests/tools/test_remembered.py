@@ -148,3 +148,15 @@ def test_what_was_changed_while_the_tests_ran_is_not_kept(project: Project, monk
     monkeypatch.setattr(Baseline, "run", edited)
     project.baseline()
     assert project.memory == {}
+
+
+def test_a_green_run_is_not_kept(project: Project) -> None:
+    (project.root / "calc.py").write_text(CALC.replace("a - b", "a + b"))
+    for _ in range(2):
+        project.log.write_text("")
+        with Runner(project.root, sys.executable, (), writable=[project.log.parent]) as runner:
+            run = runner.baseline(memory=project.memory)
+        assert (
+            run.green and not run.recalled and project.log.read_text().split() == ["add", "twice"]
+        )
+    assert not project.memory
