@@ -347,8 +347,7 @@ class _Run:
 
         left: tests that may fail as before.
         """
-        budget, patch = self.budget, found.patch
-        final = runner.confirm(patch.contents())
+        budget, final = self.budget, runner.confirm(found.patch.contents())
         for note in final.notes:
             yield Note(note, at=budget.at)
         if not (final.green or (left and _red_as_before(final, left))):
@@ -356,6 +355,11 @@ class _Run:
             yield budget.stamp(decide.accept(False, f"the plain pytest run disagrees: {names}"))
             self.refused = names
             return False
+        return (yield from self._shown(found, final, red))
+
+    def _shown(self, found: Found, final: SuiteRun, red: Sequence[str]) -> Iterator[Event]:
+        """Tells of a patch that a plain run agrees with. Returns whether the user wants it; then the run ends."""
+        budget, patch = self.budget, found.patch
         diff = make_diff(self.workspace.root, patch.files)
         turned = tuple(red) or tuple(result.nodeid for result in final.results)
         command = " ".join(["pytest", *self.arguments])
@@ -389,6 +393,8 @@ class _Run:
         budget, final = self.budget, runner.confirm(patch.contents())
         still = set(final.failing)
         turned = tuple(test for test in red if test not in still)
+        if final.green:  # what failed here passes in a process of its own
+            return (yield from self._shown(Found(patch, True, budget.tried), final, red))
         if not turned or not still <= set(red) or final.collection_errors:
             return False
         if any(

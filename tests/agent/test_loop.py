@@ -282,6 +282,21 @@ def test_machine_too():
 """
 
 
+HERE = """
+
+def test_zero():
+    import sys
+    assert sum(range(2_000_000))  # so that the other one is asked first
+    assert add(3, 2) == 5 and not any("_trm_worker" in name for name in sys.modules)
+"""
+
+
+def test_what_fails_in_the_worker_alone_does_not_hide_a_fix(project) -> None:
+    events = run(project(calc=CALC, test_calc=TEST + HERE), max_candidates=20)
+    finished = events[-1]
+    assert finished.status == "fixed" and "+    return a + b" in finished.diff
+
+
 @pytest.mark.slow
 def test_what_is_not_the_codes_fault_keeps_nothing_from_being_repaired(project) -> None:
     root = project(calc=CALC, test_calc=TEST + MACHINE)
