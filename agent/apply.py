@@ -22,9 +22,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from agent.atomic import exchange, locked, sync_folder, undisturbed
+from agent.atomic import exchange, locked, sync_folder
 from agent.diffs import Files, conflict, files_of_diff, make_diff
 from agent.errors import AgentError, PatchConflict, UsageError
+from tools.signals import undisturbed
 
 RECORD = "patch.json"
 SUFFIX = ".trm-agent"  # of the finished files beside the old ones

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import signal
 import tempfile
-import threading
 import time
 from collections.abc import Generator, Iterable
 from functools import cache
@@ -25,9 +23,6 @@ LOCK_SECONDS = (
     10.0  # to wait for another trm-agent, which holds a lock for as long as it writes a few files
 )
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-ENDING = [  # signals that end the program; the last comes when its terminal is closed
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
 _UNABLE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 
 
@@ -57,24 +52,6 @@ def exchange(first: Path, second: Path) -> bool:
     if number in _UNABLE:
         return False
     raise OSError(number, os.strerror(number), str(second))
-
-
-@contextlib.contextmanager
-def undisturbed() -> Generator[None, None, None]:
-    """Let signals that end the program wait until the end of the block, which must be short."""
-    held: list[int] = []
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # handlers run there alone
-        for number in ENDING:
-            before[number] = signal.signal(number, lambda number, _: held.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            # None: it was not set by Python, and cannot be set by it
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        for number in held:
-            signal.raise_signal(number)
 
 
 @contextlib.contextmanager

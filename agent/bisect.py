@@ -8,7 +8,7 @@ which the test cannot run, or fails in another way, is skipped. A flaky test is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 from agent.errors import TestsCannotRun, UsageError
@@ -19,16 +19,19 @@ from agent.events import (
     FailingTest,
     Finished,
     Interval,
+    Narrowing,
     Note,
+    Probe,
     Started,
     SuiteRan,
 )
 from tools.bisection import Bisection, Contradiction
+from tools.bisection import Probe as Answer
 from tools.bisection import bisect as search_events
 from tools.history import UNCOMMITTED, Commit, History, HistoryError
 from tools.interpreter import WorkspaceError
 from tools.runner import Runner
-from tools.source.pieces import LEVELS, apply, changed_lines, split, unified
+from tools.source.pieces import LEVELS, Piece, apply, changed_lines, split, unified
 from tools.verdicts import Outcome, RunnerError, SuiteRun
 from tools.workspace import Workspace, find_workspace
 
@@ -36,6 +39,7 @@ FARTHEST = 1024  # commits looked at when no good revision is given
 FLAKY_RUNS = 10  # of a flaky test at either end
 FLAKY_PROBES = 200
 FLAKY_MASS = 0.99  # of the posterior on one commit before it is named
+LABEL = 60  # characters of either side of a piece, as people read it
 SINGLY = 24  # pieces that are tried one by one where no order of applying them can be judged
 Files = Mapping[str, bytes]
 _RED = (Outcome.FAILED, Outcome.ERROR, Outcome.TIMEOUT, Outcome.CRASHED, Outcome.BLOCKED)
@@ -199,12 +203,21 @@ class _Bisect:
                 for name in dict.fromkeys([*starts, *names[:1]])
                 if dirty or name != self.history.head
             ]
-        for start in starts:
+        known = {commit.name: commit for commit in latest}
+        yield Narrowing(
+            "revision", tuple(_titled(known.get(s, Commit(s, ""))) for s in starts), at=self.at
+        )
+        for item, start in enumerate(starts):
             if time.monotonic() > self.deadline:
                 break
+            yield Probe(item, "running", item, len(starts) - 1, at=self.at)
+            began = time.monotonic()
             passing = (
                 self._rates(tests, start) if self.flaky else self._passing(tests, self._code(start))
             )
+            left = (item, item) if passing else (min(item + 1, len(starts) - 1), len(starts) - 1)
+            seconds = round(time.monotonic() - began, 4)
+            yield Probe(item, "passes" if passing else "fails", *left, seconds=seconds, at=self.at)
             yield Note(
                 f"{start[:10]}: {len(passing)} of {len(tests)} red tests pass there", at=self.at
             )
@@ -242,6 +255,7 @@ class _Bisect:
             + (", by failure rates" if self.flaky else ""),
             at=self.at,
         )
+        yield Narrowing("commit", tuple(map(_titled, commits)), self.focus, at=self.at)
         found = yield from self._halved(
             search,
             lambda item: self._is_bad(self._code(commits[item].name)),
@@ -252,11 +266,8 @@ class _Bisect:
         first, last = found
         culprit = commits[last]
         for commit in commits[first : last + 1]:
-            who = f" ({commit.author}, {commit.date})" if commit.author else ""
-            yield Note(
-                f"{'first bad' if first == last else 'one of these'}: {commit.short} {commit.subject}{who}",
-                at=self.at,
-            )
+            named = "first bad" if first == last else "one of these"
+            yield Note(f"{named}: {_titled(commit)}", at=self.at)
         before = commits[first - 1].name if first else base
         if self.flaky:
             yield Finished("found", 0, f"{culprit.short} {culprit.subject}: {self.focus} fails more often since",
@@ -270,7 +281,8 @@ class _Bisect:
         """Runs a search; returns its interval, or None after having said that it cannot be."""
         try:
             mass, most = (FLAKY_MASS, FLAKY_PROBES) if self.flaky else (1.0, None)
-            for probe in search_events(search, oracle, mass, most):
+            answers = search_events(search, oracle, mass, most)
+            while (probe := (yield from self._probed(search, answers, mass))) is not None:
                 left = probe.last - probe.first + 1
                 if probe.bad is None:
                     yield Note(
@@ -295,6 +307,24 @@ class _Bisect:
         first, last, _ = search.interval(mass)
         return first, last
 
+    def _probed(
+        self, search: Bisection, answers: Iterator[Answer], mass: float
+    ) -> Generator[Event, None, Answer | None]:
+        """Tells of the next probe before and after it. Returns it, None at the search's end."""
+        first, last, held = search.interval(mass)
+        item = search.next()
+        if item is not None and not search.is_done(mass):
+            yield Probe(item, "running", first, last, held, at=self.at)
+        began = time.monotonic()
+        found = next(answers, None)
+        if found is not None:
+            verdict = "unclear" if found.bad is None else "fails" if found.bad else "passes"
+            seconds = round(time.monotonic() - began, 4)
+            yield Probe(
+                found.item, verdict, found.first, found.last, found.mass, seconds, at=self.at
+            )
+        return found
+
     # ------------------------------------------------------------ the change
 
     def _change(self, culprit: Commit, before: str) -> Iterator[Event]:
@@ -310,6 +340,8 @@ class _Bisect:
                                  "look at data files and dependencies")  # fmt: skip
                 return
             found = (0, 0)
+            said = tuple(_told_of(piece, old) for piece in pieces)
+            yield Narrowing(level, said, self.focus, at=self.at)
             if len(pieces) > 1:
                 start, items = old, pieces
                 found = yield from self._halved(
@@ -370,3 +402,22 @@ class _Bisect:
         return Finished(
             "not_fixed", 1, message, hint, tried=self.probes, seconds=self.at, at=self.at
         )
+
+
+def _titled(commit: Commit) -> str:
+    """A commit on one line."""
+    who = f" ({commit.author}, {commit.date})" if commit.author else ""
+    return f"{commit.short} {commit.subject}{who}"
+
+
+def _told_of(piece: Piece, old: Files) -> str:
+    """A piece on one line: where, what it takes away and what it puts there; ∅ is nothing."""
+    before = old.get(piece.path, b"")
+    taken = before[piece.start : piece.end]
+    removed, written = (
+        " ".join(text.decode("utf-8", "replace").split()) or "∅" for text in (taken, piece.text)
+    )
+    # a run of leaves begins with the blanks before it
+    start = piece.start + len(taken) - len(taken.lstrip())
+    line = before.count(b"\n", 0, start) + 1
+    return f"{piece.path}:{line}: {removed[:LABEL]} → {written[:LABEL]}"

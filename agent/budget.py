@@ -31,9 +31,14 @@ class Budget:
         return round(time.monotonic() - self.began, 4)
 
     @property
+    def searched(self) -> float:
+        """Seconds since the run began, without those that it waited for a person."""
+        return round(self.at - self.idle, 4)
+
+    @property
     def left(self) -> float:
         """Seconds that remain, at least 0."""
-        return max(0.0, self.began + self.idle + self.seconds - time.monotonic())
+        return max(0.0, self.seconds - self.searched)
 
     def over(self, running: int = 0) -> str:
         """Why the search must end now, or "". running: candidates that are being validated, which count too."""

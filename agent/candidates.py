@@ -15,9 +15,10 @@ from agent.locate import Suspect
 from agent.suggest import Suggestion
 from tools.source.edits import Edit, EditError, apply_edit, parses
 from tools.source.leaves import DEDENT, NEWLINE
-from tools.source.operators import Scope, canonical, raw_edits
+from tools.source.operators import Scope, canonical, raw_changes
 
 TIERS = (1, 2, 3, 4)
+_HINTS_BEFORE = {1: -3.5, 3: -6.5}  # tier -> score of the hints that come before it
 Key = tuple[int, int, tuple[str, ...]]  # start, end and tokens in the leaves of a unit
 
 
@@ -78,13 +79,13 @@ class Unit:
         )
         self.seen: set[Key] = set()
 
-    def canonical(self, edit: Edit) -> Key | None:
-        """(start, end, tokens) relative to the unit in canonical form; None for a no-op."""
-        base = self.suspect.unit.start
-        start, end = edit.start - base, edit.end - base
+    def canonical(self, start: int, end: int, tokens: tuple[str, ...]) -> Key | None:
+        """A change of the unit's leaves in canonical form; None for a no-op, or what is not within the unit."""
         if start < 0 or end > len(self.texts):
             return None
-        key = canonical(self.texts, Edit(start, end, edit.tokens))
+        if tokens and start < end and self.texts[start] != tokens[0]:
+            return start, end, tokens  # nothing to shift, as in most cases
+        key = canonical(self.texts, Edit(start, end, tokens))
         return None if key[0] == key[1] and not key[2] else key
 
     def candidate(
@@ -105,8 +106,10 @@ class Unit:
         self, tiers: Sequence[int]
     ) -> Iterator[tuple[tuple[int, int, tuple[str, ...]], str, int]]:
         suspect = self.suspect
-        for found, edit in raw_edits(suspect.file.module, suspect.unit, self.scope, tiers):
-            key = self.canonical(edit)
+        base = suspect.unit.start
+        changes = raw_changes(suspect.file.module, suspect.unit, self.scope, tiers)
+        for found, (start, end, tokens) in changes:
+            key = self.canonical(start - base, end - base, tokens)
             if key is not None and key not in self.seen:
                 self.seen.add(key)
                 yield key, found.name, found.tier
@@ -118,11 +121,19 @@ def by_tier(
     seed: int,
     literals: Sequence[str] = (),
     names: Sequence[str] = (),
+    hints: Iterable[Candidate] = (),
 ) -> Iterator[Candidate]:
-    """The controls: tier by tier over all suspects, by suspicion (`ochiai`) or by chance (`random`)."""
-    rng = random.Random(seed)
+    """The controls: tier by tier over all suspects, by suspicion (`ochiai`) or by chance (`random`).
+
+    hints: what the failures suggest (agent.hints), likeliest first; they come between the tiers.
+    """
+    rng, hint = random.Random(seed), iter(hints)
+    coming = next(hint, None)
     units = [Unit(suspect, literals, names) for suspect in found]
     for tier in TIERS:
+        while coming is not None and coming.score >= _HINTS_BEFORE.get(tier, 0.0):
+            yield coming
+            coming = next(hint, None)
         rows: list[tuple[tuple[float, ...], int, Key, str, Unit]] = []
         for order, unit in enumerate(units):
             for key, operator, _ in unit.enumerated((tier,)):
@@ -133,6 +144,9 @@ def by_tier(
             candidate = unit.candidate(key, operator, tier, -weight)
             if valid(candidate):
                 yield candidate
+    if coming is not None:
+        yield coming
+        yield from hint
 
 
 class CostAware:

@@ -6,6 +6,7 @@ stderr; without a terminal nothing is asked and nothing moves.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -19,13 +20,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agent import __version__, eval_cli, model_cli, runs_cli, serve_cli
-from agent.atomic import ENDING
 from agent.errors import AgentError, InternalError, UsageError
 from agent.running import (
     Look,
+    bisect_in_face,
     check_options,
-    in_console,
-    in_json,
     interrupting,
     leave,
     request_of,
@@ -49,6 +48,7 @@ from agent.settings_cli import (
     config,
     settings_of,
 )
+from tools.signals import ENDING
 
 if TYPE_CHECKING:
     from agent.session import Deed
@@ -65,6 +65,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+# typer's script for zsh defines the completion only: the first tab of a session, which loads it, would complete nothing.
+with contextlib.suppress(
+    ImportError, AttributeError, KeyError
+):  # of typer's own; without it only that tab is lost
+    from typer import _completion_shared
+
+    _completion_shared._completion_scripts["zsh"] += (
+        '\n[[ $zsh_eval_context[-1] == loadautofunc ]] && %(complete_func)s "$@"\n'
+    )
 
 
 @app.callback()
@@ -215,10 +226,15 @@ def bisect(
     good: Annotated[
         str | None, typer.Option("--good", metavar="REV", help="A revision where it was green.")
     ] = None,
+    no_tui: Annotated[
+        bool, typer.Option("--no-tui", help="Plain lines, also in a terminal.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Events as JSON lines on stdout.")] = False,
     python: PythonOption = None,
     max_seconds: SecondsOption = None,
     allow_network: NetworkOption = None,
+    theme: ThemeOption = "dark",
+    mouse: MouseOption = True,
 ) -> None:
     """Which commit, hunk and span turned the suite of PATH red. Nothing is checked out."""
     settings = settings_of(context)
@@ -235,7 +251,8 @@ def bisect(
             settings.allow_network,
         )
     )
-    finished = in_json(session) if json else in_console(session, verbose=False, ask=False)
+    look = Look(json, no_tui, False, theme, mouse)
+    finished = bisect_in_face(session, path.absolute().name, look)
     raise typer.Exit(finished.exit_code if finished else 130)
 
 

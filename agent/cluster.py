@@ -6,11 +6,9 @@ Ray is optional. Nothing but this module knows of it.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,9 +17,10 @@ from typing import Any
 from agent.errors import UsageError
 from agent.mutate import mutate_one
 from agent.projects import Task, is_url
+from tools.signals import undisturbed
 
 _REACHED = 10.0  # seconds until a machine that does not answer counts as absent
-_CANCELLED = 10.0  # seconds that running tasks get to clean up after themselves
+_CANCELLED = 30.0  # seconds that running tasks get to clean up after themselves
 
 
 def mutate_on_ray(
@@ -45,7 +44,8 @@ def mutate_on_ray(
         ) from None
     flying: dict[Any, Task] = {}
     try:
-        with _undisturbed():
+        # Ray crashes at exit after a signal that came while it started, and takes over SIGTERM.
+        with undisturbed():
             _connect(ray, jobs, address)
         # No retries: what has killed a process may do so again, and the next call takes up what is missing.
         remote = ray.remote(num_cpus=1, max_retries=0, scheduling_strategy="SPREAD")(_on_node)
@@ -65,26 +65,6 @@ def mutate_on_ray(
         if flying:
             ray.wait(list(flying), num_returns=len(flying), timeout=_CANCELLED)
         ray.shutdown()
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Interrupts that come within are acted upon at the end, by the handlers from before.
-
-    Ray crashes at exit after one that came while it started, and takes over SIGTERM.
-    """
-    came: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if came:
-        signal.raise_signal(came[0])
 
 
 def _connect(ray: Any, jobs: int, address: str | None) -> None:

@@ -20,6 +20,8 @@ SCHEMA = 1
 
 Level = Literal["info", "warning"]
 Kind = Literal["halt", "side", "accept", "choose", "combine", "stop"]
+Stretch = Literal["revision", "commit", "hunk", "line", "token"]
+Verdict = Literal["running", "passes", "fails", "unclear"]
 Status = Literal["fixed", "partly_fixed", "not_fixed", "green", "found", "interrupted", "error"]
 
 
@@ -148,6 +150,34 @@ class Interval(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Narrowing(Event):
+    """`bisect` begins to narrow `items` (as people call them, the oldest first) down to one.
+
+    level "revision": the one where a failing test passes, nearest first; "commit", "hunk", "line", "token": the one since
+    which it fails. test: the one that is followed ("": any of the failing ones).
+    """
+
+    level: Stretch
+    items: tuple[str, ...]
+    test: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Event):
+    """`bisect` runs the failing test with the code of item `item` (from 0) of the last Narrowing, or has run it.
+
+    verdict "unclear": it cannot run there, or fails in another way. Items [first, last] hold `mass` of the suspicion then.
+    """
+
+    item: int
+    verdict: Verdict
+    first: int
+    last: int
+    mass: float = 1.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class CandidateTried(Event):
     """A candidate was validated. outcome: a value of tools.runner.Outcome; `source` who proposed it."""
 
@@ -179,7 +209,7 @@ class SearchProgress(Event):
 class PatchFound(Event):
     """A verified patch. `turned_green` are the tests it repaired, `still_red` those that fail as before.
 
-    `diff` is git-apply-able.
+    `diff` is git-apply-able. Here and in Finished `seconds` are those of the search: not those that it waited for the user.
     """
 
     diff: str

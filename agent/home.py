@@ -199,6 +199,6 @@ def at_home(
         if pytest_args and command[0] in ("fix", "bisect"):
             command = (*command, *(() if "--" in command else ("--",)), *pytest_args)
         code = run(list(command))
-        if command[0] == "bisect" or code not in (0, 1, 130):  # what it printed would be gone
+        if code not in (0, 1, 130):  # what it printed would be gone
             with contextlib.suppress(EOFError, KeyboardInterrupt):
                 input("\nEnter: back home ")

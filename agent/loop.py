@@ -364,13 +364,13 @@ class _Run:
         turned = tuple(red) or tuple(result.nodeid for result in final.results)
         command = " ".join(["pytest", *self.arguments])
         shown = PatchFound(
-            diff, tuple(sorted(patch.files)), turned, found.number, budget.at, command, at=budget.at
-        )
-        seconds, tried = budget.at, budget.tried
+            diff, tuple(sorted(patch.files)), turned, found.number, budget.searched, command, at=budget.at
+        )  # fmt: skip
+        seconds, tried = budget.searched, budget.tried
         yield shown
         if self.request.rejected is not None:
             rejected = self.request.rejected(shown)
-            budget.idle += budget.at - seconds
+            budget.idle += budget.searched - seconds
             if rejected:
                 self.turned_down += 1
                 yield PatchRejected(at=budget.at)
@@ -407,7 +407,7 @@ class _Run:
         command = " ".join(["pytest", *self.arguments])
         left = tuple(test for test in red if test in still)
         yield PatchFound(
-            diff, tuple(sorted(patch.files)), turned, budget.tried, budget.at, command, still_red=left, at=budget.at
+            diff, tuple(sorted(patch.files)), turned, budget.tried, budget.searched, command, still_red=left, at=budget.at
         )  # fmt: skip
         message = f"{len(turned)} of {len(red)} failing tests turned green; {left[0]}"
         message += f" and {len(left) - 1} more still fail" if len(left) > 1 else " still fails"
@@ -416,14 +416,14 @@ class _Run:
             "--allow-network is for those that need a network"
         )
         yield Finished(
-            "partly_fixed", 1, message, hint, diff, budget.tried, budget.at, locate.ranked_lines(self.found), at=budget.at
+            "partly_fixed", 1, message, hint, diff, budget.tried, budget.searched, locate.ranked_lines(self.found), at=budget.at
         )  # fmt: skip
         return True
 
     def _gave_up(self, message: str, hint: str) -> Finished:
         lines = locate.ranked_lines(self.found)
-        at = self.budget.at
-        return Finished("not_fixed", 1, message, hint, "", self.budget.tried, at, lines, at=at)
+        budget = self.budget
+        return Finished("not_fixed", 1, message, hint, "", budget.tried, budget.searched, lines, at=budget.at)  # fmt: skip
 
 
 def _red_as_before(final: SuiteRun, left: Sequence[str]) -> bool:

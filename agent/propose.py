@@ -12,13 +12,12 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from agent.candidates import TIERS, Candidate, Key, Unit, valid
 from agent.locate import Suspect
-from tools.source.edits import Edit
 from trm.ahead import ahead
 from trm.config import MAX_CONTENT, MAX_SPAN
 
@@ -38,6 +37,7 @@ _PRIOR = 0.3
 _TIER_SHARES = {1: 0.5, 2: 0.35, 3: 0.12, 4: 0.03}
 _BEYOND = -60.0  # nats, for edits longer than the heads reach
 _BATCH = 96  # candidates scored at a time
+_FIRST_BATCH = 32  # of a unit of which as many have not been given yet: few are ever asked for more
 _SPANS = 60  # whose first slot is decoded at a time
 _READ = 1500  # candidates of these spans, about
 _DEPTHS: tuple[int, ...] = (
@@ -81,6 +81,13 @@ class _Stream:
         self.suspect, self.share = suspect, math.log(share)
         self.unit = Unit(suspect, literals, names)
 
+    def steps(self) -> Iterator[Candidate | float]:
+        """Candidates, and between them, after each piece of work, what the next one's score will hardly exceed."""
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[Candidate]:
+        return (step for step in self.steps() if isinstance(step, Candidate))
+
     def _prior(self, lines: Any, tiers: Any) -> Any:
         """Log-probabilities of candidates without a model; what only the network writes (tier 0) has none."""
         prior = np.full(len(lines), -np.inf)
@@ -100,8 +107,9 @@ class PriorStream(_Stream):
         """What no candidate's score exceeds, known before they are enumerated."""
         return math.log(_TIER_SHARES[1]) + self.share
 
-    def __iter__(self) -> Iterator[Candidate]:
+    def steps(self) -> Iterator[Candidate | float]:
         for tier in TIERS:
+            yield math.log(_TIER_SHARES[tier]) + self.share
             rows = list(self.unit.enumerated((tier,)))
             lines = np.array([self.unit.suspicion(key[0]) for key, _, _ in rows])
             scores = self._prior(lines, np.full(len(rows), tier)).tolist()
@@ -130,7 +138,7 @@ class ModelStream(_Stream):
         )
         return float(np.logaddexp(model, math.log(_PRIOR * _TIER_SHARES[1]) + self.share))
 
-    def __iter__(self) -> Iterator[Candidate]:
+    def steps(self) -> Iterator[Candidate | float]:
         return iter(_Order(self))
 
     def _mixed(self, scores: Any, lines: Any, prior: Any) -> Any:
@@ -159,6 +167,7 @@ class _Order:
         self.origin: list[tuple[str, int]] = []
         self.prior = np.empty(0)
         self.targets: dict[int, Target | None] = {}
+        self.scored: dict[int, tuple[int, float]] = {}  # slots counted, log-probability
         self.told: dict[int, float] = {}  # what the model's own search makes of an edit
         self.given: set[int] = set()
         self.unread: list[tuple[float, list[int]]] = []  # spans and their edits, the likeliest last
@@ -170,15 +179,19 @@ class _Order:
         self.coming, _ = next(self.rounds, _NOTHING)
         self.frontier = self.coming  # nats: the best that this search has not met
 
-    def __iter__(self) -> Iterator[Candidate]:
+    def __iter__(self) -> Iterator[Candidate | float]:
         while True:
             top = -self.heap[0][0] if self.heap else -math.inf
-            writes = self.coming > -math.inf and self._by_model(self.coming) >= top
-            if self.unread and self.unread[-1][0] >= top:
+            unread = self.unread[-1][0] if self.unread else -math.inf
+            own = self._by_model(self.coming)
+            writes = own > -math.inf and own >= top
+            stage = self._bound_of_stage() if self.stages else -math.inf
+            yield max(top, unread, own, stage)
+            if self.unread and unread >= top:
                 self._read_spans()
             elif writes and (self.round < _ROUNDS_AHEAD or not self.stages):
                 self._write()
-            elif self.stages and self._bound_of_stage() >= top:
+            elif self.stages and stage >= top:
                 self._enumerate()
             elif writes:
                 self._write()
@@ -235,11 +248,10 @@ class _Order:
         self.coming, proposals = next(self.rounds, _NOTHING)
         if self.coming > -math.inf:
             self.frontier = self.coming
-        base = self.stream.suspect.unit.start
         better: dict[int, float] = {}
         for proposal in proposals:
-            edit = Edit(base + proposal.start, base + proposal.end, proposal.tokens)
-            if (key := self.unit.canonical(edit)) is None:
+            key = self.unit.canonical(proposal.start, proposal.end, proposal.tokens)
+            if key is None:
                 continue
             index = self.number_of.setdefault(key, len(self.keys))
             if index == len(self.keys):
@@ -272,19 +284,20 @@ class _Order:
 
         What an edit writes makes it less likely, never more: none is scored before its span is due.
         """
+        if not indices:
+            return []
+        heads = [self.keys[index][:2] for index in indices]
+        start, end = np.array(heads).T
+        length = np.minimum(end - start, MAX_SPAN)
+        bounds = self.analysis.start[start + 1] + self.analysis.length[start + 1, length]
+        bounds = np.where(end - start <= MAX_SPAN, bounds, -np.inf)
+        mixed = self.stream._mixed(bounds, self._lines(indices), self.prior[indices]).tolist()
+        best: dict[tuple[int, int], float] = {}
         spans: dict[tuple[int, int], list[int]] = {}
-        for place, index in enumerate(indices):
-            spans.setdefault(self.keys[index][:2], []).append(place)
-        bounds = np.full(len(indices), -np.inf)
-        for (start, end), places in spans.items():
-            if end - start <= MAX_SPAN:
-                head = start + 1, end - start
-                bounds[places] = self.analysis.start[start + 1] + self.analysis.length[head]
-        mixed = self.stream._mixed(bounds, self._lines(indices), self.prior[indices])
-        return [
-            (float(mixed[places].max()), [indices[place] for place in places])
-            for places in spans.values()
-        ]
+        for head, index, value in zip(heads, indices, mixed, strict=True):
+            spans.setdefault(head, []).append(index)
+            best[head] = max(value, best.get(head, value))
+        return [(best[head], edits) for head, edits in spans.items()]
 
     def _read_spans(self) -> None:
         """Score the first slot of the edits of the likeliest spans."""
@@ -299,7 +312,8 @@ class _Order:
 
     def _refine(self) -> None:
         """Score more slots of the best, which are not complete."""
-        best = [heapq.heappop(self.heap) for _ in range(min(_BATCH, len(self.heap)))]
+        batch = _BATCH if len(self.given) >= _FIRST_BATCH else _FIRST_BATCH
+        best = [heapq.heappop(self.heap) for _ in range(min(batch, len(self.heap)))]
         for entry in best:
             if entry[1] == _COMPLETE:
                 heapq.heappush(self.heap, entry)
@@ -308,7 +322,9 @@ class _Order:
 
     def _score(self, indices: Sequence[int], depths: Sequence[int]) -> None:
         some = [self.targets[index] for index in indices]
-        found = self.predictor.score_targets(self.analysis, some, depths)
+        known = [self.scored.get(index, (0, 0.0)) for index in indices]
+        found = self.predictor.score_targets(self.analysis, some, depths, known)
+        self.scored.update(zip(indices, zip(depths, found.tolist(), strict=True), strict=True))
         found = np.maximum(found, [self.told.get(index, -np.inf) for index in indices])
         prior = self.prior[indices]
         mixed = self.stream._mixed(found, self._lines(indices), prior).tolist()
@@ -319,8 +335,21 @@ class _Order:
             heapq.heappush(self.heap, (-value, _COMPLETE if done else depth, index))
 
 
+class Stream(Protocol):
+    """Candidates, best first, as `merged` takes them."""
+
+    @property
+    def bound(self) -> float:
+        """What no candidate's score exceeds, known before they are enumerated."""
+        ...
+
+    def steps(self) -> Iterator[Candidate | float]:
+        """Candidates, and between them, after each piece of work, what the next one's score will hardly exceed."""
+        ...
+
+
 def merged(
-    streams: Sequence[ModelStream | PriorStream], unread: Iterable[tuple[float, Callable[[], ModelStream]]] = ()
+    streams: Sequence[Stream], unread: Iterable[tuple[float, Callable[[], ModelStream]]] = ()
 ) -> Iterator[Candidate]:  # fmt: skip
     """All streams in one order, likeliest first, made in a thread ahead of who asks.
 
@@ -332,11 +361,12 @@ def merged(
 
 
 def _merged(
-    streams: Sequence[ModelStream | PriorStream], unread: Iterator[tuple[float, Callable[[], ModelStream]]]
+    streams: Sequence[Stream], unread: Iterator[tuple[float, Callable[[], ModelStream]]]
 ) -> Iterator[Candidate]:  # fmt: skip
+    # A stream works on its next candidate only while nothing better is ready elsewhere: most of those begun never get far.
     numbers = itertools.count()
-    heap: list[tuple[float, int, Candidate | None, Iterator[Candidate]]] = [
-        (-stream.bound, next(numbers), None, iter(stream)) for stream in streams
+    heap: list[tuple[float, int, Candidate | None, Iterator[Candidate | float]]] = [
+        (-stream.bound, next(numbers), None, stream.steps()) for stream in streams
     ]
     heapq.heapify(heap)
     following = next(unread, None)
@@ -345,11 +375,14 @@ def _merged(
             bias, read = following
             if not heap or bias + _UNREAD >= -heap[0][0]:
                 stream = read()
-                heapq.heappush(heap, (-stream.bound, next(numbers), None, iter(stream)))
+                heapq.heappush(heap, (-stream.bound, next(numbers), None, stream.steps()))
                 following = next(unread, None)
                 continue
         _, _, candidate, rest = heapq.heappop(heap)
         if candidate is not None:
             yield candidate
-        if (coming := next(rest, None)) is not None:
+        coming = next(rest, None)
+        if isinstance(coming, Candidate):
             heapq.heappush(heap, (-coming.score, next(numbers), coming, rest))
+        elif coming is not None:
+            heapq.heappush(heap, (-coming, next(numbers), None, rest))

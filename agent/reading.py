@@ -16,6 +16,7 @@ from agent.candidates import Candidate, by_tier, suggested
 from agent.errors import CheckpointError
 from agent.events import Event, Interval, Note, RecursionStep, Suspect
 from agent.first_run import test_literals
+from agent.hints import HintStream
 from agent.propose import ModelStream, PriorStream, bias_of, merged, shares
 from tools.source.edits import Edit
 from tools.source.leaves import Module
@@ -60,7 +61,7 @@ class Reader:
         self, rank: str, checkpoint: Path | None, seed: int, budget: Budget, predictor: Any = None
     ) -> None:
         self.rank, self.checkpoint, self.seed, self.budget = rank, checkpoint, seed, budget
-        self._analyses: dict[tuple[str, str, int], Any] = {}
+        self._analyses: dict[tuple[str, str, int, bool], Any] = {}
         self._predictor = predictor
         self._error: BaseException | None = None
         self._closed = False
@@ -111,10 +112,12 @@ class Reader:
         broken: the suite does not collect; then there is no trace to read and suggestions and tiers must do.
         """
         literals = test_literals(run)
-        cheap = suggested(suggest.suggestions(run, sources), found)
+        cheap: Iterator[Candidate] = suggested(suggest.suggestions(run, sources), found)
+        hints = HintStream(run, sources.root, found)
         if not self.reads or broken:
             rank = "ochiai" if self.reads else self.rank
-            return itertools.chain(cheap, by_tier(found[:40], rank, self.seed, literals))
+            controls = by_tier(found[:40], rank, self.seed, literals, hints=hints.steps())
+            return itertools.chain(cheap, controls)
         if self._thread is not None and self._thread.is_alive():
             self._thread.join(min(WAIT_SECONDS, self.budget.left))
             if self._thread.is_alive():
@@ -124,7 +127,7 @@ class Reader:
                         at=self.budget.at,
                     )
                 self.provisional = True
-                controls = by_tier(found[:40], "ochiai", self.seed, literals)
+                controls = by_tier(found[:40], "ochiai", self.seed, literals, hints=hints.steps())
                 return self._meanwhile(itertools.chain(cheap, controls), self._thread)
         self.provisional = False
         predictor = self.predictor
@@ -133,17 +136,17 @@ class Reader:
         readable = [s for s in found if id(s) not in too_long]
         share = dict(zip(map(id, found), shares(found, best), strict=True))
 
-        def stream_of(suspect: locate.Suspect) -> ModelStream:
-            analysis = self._read(predictor, suspect, run)
+        def stream_of(suspect: locate.Suspect, shown: bool = False) -> ModelStream:
+            analysis = self._read(predictor, suspect, run, shown)
             return ModelStream(
                 suspect, analysis, predictor, best, literals, share=share[id(suspect)]
             )
 
         streams: list[ModelStream] = []
-        for suspect in readable[:READ_UNITS]:
+        for rank, suspect in enumerate(readable[:READ_UNITS]):
             if self.budget.over():
                 break
-            streams.append(stream_of(suspect))
+            streams.append(stream_of(suspect, rank < SHOWN_SUSPECTS))
         # the most suspect unit last: what is told last stays on the screen
         for stream in reversed(streams[:SHOWN_SUSPECTS]):
             yield from self._show_recursion(stream.suspect, stream.analysis)
@@ -164,7 +167,7 @@ class Reader:
         rest = [s for s in found if id(s) not in met]
         everything = itertools.chain(
             cheap,
-            merged([*streams, *long], unread),
+            merged([*streams, *long, hints], unread),
             by_tier(rest[:60], "ochiai", self.seed, literals),
         )
         return (c for c in everything if (c.suspect.file.module, c.edit) not in self._tried)
@@ -181,13 +184,17 @@ class Reader:
                 self._tried.add(key)
                 yield candidate
 
-    def _read(self, predictor: Any, suspect: locate.Suspect, run: SuiteRun) -> Any:
+    def _read(self, predictor: Any, suspect: locate.Suspect, run: SuiteRun, shown: bool) -> Any:
+        """The unit's analysis; only where it is `shown` with the greedy edits of its steps."""
         module, unit = suspect.file.module, suspect.unit
         text_before = module.source[: module.leaves[unit.end - 1].end]
         key = (suspect.file.path, unit.name, hash((text_before, *sorted(run.failing))))
-        if key not in self._analyses:
-            self._analyses[key] = predictor.analyse(encode_suspect(predictor.vocab, suspect, run))
-        return self._analyses[key]
+        for greedy in (True, shown):  # what was once read with them serves for both
+            if (known := self._analyses.get((*key, greedy))) is not None:
+                return known
+        encoded = encode_suspect(predictor.vocab, suspect, run)
+        made = self._analyses[*key, shown] = predictor.analyse(encoded, greedy=shown)
+        return made
 
     def _show_recursion(self, suspect: locate.Suspect, analysis: Any) -> Iterator[Event]:
         leaves = suspect.file.module.leaves

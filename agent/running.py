@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from agent import __version__
-from agent.atomic import ENDING
 from agent.errors import UsageError
 from agent.faces.hangup import let_go
 from agent.runs_cli import can_draw, check_theme, say
+from tools.signals import ENDING
 
 if TYPE_CHECKING:
     from agent.events import Finished
@@ -76,14 +76,52 @@ def request_of(path: Path, settings: Settings) -> FixRequest:
 
 def run_in_face(request: FixRequest, deed: Deed, look: Look) -> Finished | None:
     """Run the loop and show it: JSON lines, the app in a terminal, else plain lines. None: the user left before its end."""
-    interactive = sys.stdin.isatty() and sys.stderr.isatty() and not (deed or os.environ.get("CI"))
-    screen = interactive and sys.stdout.isatty() and not (look.json or look.no_tui) and can_draw()
+    interactive = not deed and _attended()
+    screen = interactive and _on_screen(look)
     session = _session(request, deed, asks=screen)
     if look.json:
-        return in_json(session)
+        return _in_json(session)
     if screen:
         return _in_tui(session, request, look)
-    return in_console(session, look.verbose, ask=interactive)
+    return _in_console(session, look.verbose, ask=interactive)
+
+
+def bisect_in_face(session: Session, title: str, look: Look) -> Finished | None:
+    """As `run_in_face`, for a session of bisect."""
+    if look.json:
+        return _in_json(session)
+    if not (_attended() and _on_screen(look)):
+        return _in_console(session, look.verbose, ask=False)
+    from agent.faces.tui.bisect_app import run_bisect_app
+
+    theme = check_theme(look.theme)
+    with _ending(session):
+        result = run_bisect_app(
+            session.events(), stop=session.stop, title=title, theme=theme, mouse=look.mouse
+        )
+    for line in result.summary:
+        print(line)
+    return result.finished
+
+
+def _attended() -> bool:
+    """Whether a person looks on who can answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty() and not os.environ.get("CI")
+
+
+def _on_screen(look: Look) -> bool:
+    """Whether an app is wanted and can be shown, where a person looks on."""
+    return sys.stdout.isatty() and not (look.json or look.no_tui) and can_draw()
+
+
+@contextlib.contextmanager
+def _ending(session: Session) -> Generator[None, None, None]:
+    """The session's run, in the thread of an app, ends with it."""
+    try:
+        yield
+    finally:
+        session.stop()
+        session.wait(LEAVE_SECONDS)
 
 
 def leave(finished: Finished, patch: Path | None, sarif: Path | None = None) -> None:
@@ -151,7 +189,7 @@ def interrupting(
             signal.signal(number, former)
 
 
-def in_json(session: Session) -> Finished | None:
+def _in_json(session: Session) -> Finished | None:
     """Every event as a line of JSON on stdout."""
     from agent.faces import jsonl
 
@@ -159,7 +197,7 @@ def in_json(session: Session) -> Finished | None:
         return jsonl.show(events, sys.stdout)
 
 
-def in_console(session: Session, verbose: bool, ask: bool) -> Finished | None:
+def _in_console(session: Session, verbose: bool, ask: bool) -> Finished | None:
     """Plain lines. ask: whether to apply the patch, which is read from stdin."""
     from agent.faces.console import ConsoleFace
 
@@ -188,7 +226,7 @@ def _in_tui(session: Session, request: FixRequest, look: Look) -> Finished | Non
     from agent.faces.tui.app import run_fix_app
 
     theme = check_theme(look.theme)
-    try:
+    with _ending(session):
         result = run_fix_app(
             session.events(),
             stop=session.stop,
@@ -201,9 +239,6 @@ def _in_tui(session: Session, request: FixRequest, look: Look) -> Finished | Non
             theme=theme,
             mouse=look.mouse,
         )
-    finally:
-        session.stop()
-        session.wait(LEAVE_SECONDS)
     for line in result.summary:
         print(line)
     finished, patch = result.finished, result.patch

@@ -157,6 +157,8 @@ class Session:
             last = self._stopped()
         if last.status == "fixed" and self._deed == "check":
             last = dataclasses.replace(last, exit_code=1)
+        elif last.status == "fixed" and self._deed and self._signalled:  # just before the writing
+            last = self._interrupted(last.at)
         elif last.status == "fixed" and self._deed and self.patch and not self._stop.is_set():
             try:
                 text = self.commit(self.patch) if self._deed == "commit" else self.apply(self.patch)

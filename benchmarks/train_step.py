@@ -89,7 +89,7 @@ def worker(preset: str, changes: dict[str, str]) -> None:
         keep()
     config = PRESETS[preset].override(changes)
     state = train.new_state(config)
-    step = train.make_step(config.model, config.train, 0)
+    step = train.make_step(config.model, config.train)
     before = jnp.zeros((), jnp.int32)
     known: dict[tuple[int, ...], dict[str, Any]] = {}
     for line in sys.stdin:

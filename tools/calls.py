@@ -62,6 +62,7 @@ _OUTCOMES = ("passed", "failed", "raised", "hung")
 class Caller:
     """A confined process that calls functions; a context manager.
 
+    Raises RuntimeError where the process itself fails, which no called function can bring about.
     lines: line events after which a call counts as hung; cpu: CPU seconds of one request in all.
     """
 
@@ -90,10 +91,11 @@ class Caller:
             "guards_off": [], "modules": MODULES,
             "limits": {name: getattr(limits, name) for name in WORKER_LIMITS},
         }  # fmt: skip
-        self._process = subprocess.Popen(
-            [sys.executable, "-B", str(SCRIPT), json.dumps(settings)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        with open(Path(self._scratch) / "stderr", "wb") as said:
+            self._process = subprocess.Popen(
+                [sys.executable, "-B", str(SCRIPT), json.dumps(settings)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, start_new_session=True,
+            )  # fmt: skip
 
     def _stop(self) -> None:
         if self._process is not None:
@@ -115,7 +117,10 @@ class Caller:
                 answers.append(json.loads(line))
         except (OSError, ValueError):
             pass
+        said = (Path(self._scratch) / "stderr").read_text(errors="replace").strip()
         self._stop()
+        if "Traceback" in said:
+            raise RuntimeError(f"the process for calls failed: {said.splitlines()[-1]}")
         self._start()
         return []
 

@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 from tools.link import SESSION, ZYGOTE, Link, WorkerDied
 from tools.shadow import copy_project, moved
+from tools.signals import undisturbed
 from tools.tasks import Answer, Task
 from tools.verdicts import RunnerError
 
@@ -43,13 +45,17 @@ class Dispatcher:
     """A worker and the tasks in it. `hello` and `session` are what its servers said at the start."""
 
     def __init__(self, root: Path, python: str, args: Sequence[str], settings: dict[str, Any],
-                 setup_seconds: float) -> None:  # fmt: skip
+                 collect_seconds: float) -> None:  # fmt: skip
         self.root, self.python, self.args = root, python, list(args)
-        self.settings, self.setup_seconds = {**settings, "chain": CHAIN}, setup_seconds
+        self.settings, self.collect_seconds = {**settings, "chain": CHAIN}, collect_seconds
         self.hello: dict[str, Any] = {}
         self.session: dict[str, Any] = {}
         self.order: dict[str, int] = {}  # test id -> its place in the suite
         self._link: Link | None = None
+        self._owning, self._closed = (
+            threading.Lock(),
+            False,
+        )  # whoever starts or ends it; no more starts
         self._numbers = itertools.count(1)
         self._running: dict[int, tuple[Task, _Drive]] = {}
         self._restarted = False
@@ -62,7 +68,10 @@ class Dispatcher:
         """The running worker, started if need be. Raises RunnerError."""
         if self._link is not None:
             return self._link
-        link = Link(self.python, self.settings)
+        with undisturbed(), self._owning:  # what is started is known, so that it can be ended
+            if self._closed:
+                raise RunnerError("the test worker was ended meanwhile", "start a new run")
+            self._link = link = Link(self.python, self.settings)
         try:
             self.hello = self._await(link, ZYGOTE, START_SECONDS, "starting")
             if self.hello.get("error") == "no-pytest":
@@ -70,7 +79,7 @@ class Dispatcher:
                     f"pytest cannot be imported by {self.python}: {self.hello['message']}",
                     f"{self.python} -m pip install pytest",
                 )
-            self.session = self._await(link, SESSION, self.setup_seconds, "collecting the tests")
+            self.session = self._await(link, SESSION, self.collect_seconds, "collecting the tests")
             if "error" in self.session:
                 last = self.session["message"].strip().splitlines()[-1]
                 raise RunnerError(
@@ -89,10 +98,9 @@ class Dispatcher:
                     "a plugin or a setting is at fault; does `python -m pytest --collect-only` work?",
                 )
         except BaseException:
-            link.close()
+            self._end()
             raise
         self.order = {item[0]: n for n, item in enumerate(self.session["items"] or [])}
-        self._link = link
         return link
 
     def _await(self, link: Link, server: str, seconds: float, doing: str) -> dict[str, Any]:
@@ -117,15 +125,21 @@ class Dispatcher:
         )
 
     def close(self) -> None:
-        """Ends the worker and everything it started."""
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        """Ends the worker and everything it started, for good; another thread may be waiting for it."""
+        with undisturbed():
+            self._closed = True
+            self._end()
+
+    def _end(self) -> None:
+        with undisturbed(), self._owning:
+            if self._link is not None:
+                self._link.close()
+                self._link = None
 
     def _revive(self, death: WorkerDied) -> None:
         """A new worker; running tasks are sent again. The second death is the end."""
         tail = self._link.log_tail(500) if self._link else ""
-        self.close()
+        self._end()
         for task, drive in self._running.values():
             task.answer = Answer()
             task.deaths += 1

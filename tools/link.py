@@ -150,17 +150,14 @@ class Link:
         for fd in (self._a_out, self._b_out):
             with contextlib.suppress(OSError):
                 os.close(fd)
-        try:
-            # It ends by itself when its input closes, and takes its children along.
+        # It ends by itself when its input closes, and takes its children along.
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(timeout=CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
-        finally:
-            self._kill()
-            for fd in (self._a_in, self._b_in):
-                with contextlib.suppress(OSError):
-                    os.close(fd)
-            self._remove()
+        self._kill()
+        for fd in (self._a_in, self._b_in):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self._remove()
 
     def _kill(self) -> None:
         """Kills the worker's process group and waits until nothing of it is left."""

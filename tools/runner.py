@@ -81,7 +81,7 @@ class Runner:
             "network": allow_network, "guards_off": list(guards_off), "jobs": jobs,
         }  # fmt: skip
         self._dispatch = Dispatcher(
-            self.root, self.python, self.pytest_args, settings, self.limits.setup_seconds
+            self.root, self.python, self.pytest_args, settings, self.limits.collect_seconds
         )
         self._baseline: SuiteRun | None = None
         self._records = Records(self.limits)

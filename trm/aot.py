@@ -85,7 +85,7 @@ def mesh_of(topology: str, tensor: int = 1) -> Mesh:
 def compiled(topology: str, config: Config, length: int = 256) -> StepReport:
     """The very step of trm.train, with `config.train.slots` positions in examples padded to `length`."""
     mesh = mesh_of(topology, config.train.tensor)
-    step = make_step(config.model, config.train, 0, mesh)
+    step = make_step(config.model, config.train, mesh)
     state = jax.eval_shape(lambda: new_state(config))
     rows = -(-max(1, config.train.slots // length) // mesh.shape[DATA]) * mesh.shape[DATA]
     whole = NamedSharding(mesh, PartitionSpec())

@@ -43,7 +43,7 @@ class Compiled:
     def __call__(self, *arrays: Any, **static: Any) -> Any:
         """Call with numpy or JAX arrays; their shapes, types and the static values select the executable."""
         leaves, tree = jax.tree.flatten(arrays)
-        key = (tree, tuple((leaf.shape, str(leaf.dtype)) for leaf in leaves), *static.items())
+        key = (tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves), *static.items())
         run = self._ready.get(key)
         if run is None:
             run = self._ready[key] = self._find(repr(key), arrays, static)

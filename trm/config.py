@@ -74,9 +74,7 @@ class TrainConfig:
     )
     learning_rate: float = 1.5e-3
     warmup: int = 300
-    decay_steps: int = (
-        0  # > 0: linear decay to zero over the last that many steps (a release branch)
-    )
+    decay_steps: int = 0  # > 0: linear decay to 2 % over the last that many of `steps`
     beta1: float = 0.9
     beta2: float = 0.98
     weight_decay: float = 0.05

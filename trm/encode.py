@@ -90,6 +90,11 @@ class Encoded:
         """Text ids by leaf text."""
         return {text: index for index, text in enumerate(self.texts) if index}
 
+    @functools.cached_property
+    def spelled(self) -> dict[str, tuple[tuple, tuple, tuple]]:
+        """What `target_of` found for a token: the pieces and text ids of its slots, and what each shows to the next."""
+        return {}
+
     @property
     def length(self) -> int:
         """Positions, markers and context included."""
@@ -294,27 +299,30 @@ def target_of(
     """The target of replacing code leaves [start, end) by `tokens`; None if it is longer than the heads reach."""
     if end - start > MAX_SPAN or len(tokens) > MAX_CONTENT:
         return None
-    ids = encoded.ids
+    known = encoded.spelled
     piece: list[int] = []
     text: list[int] = []
     previous: list[tuple[int, ...]] = [(CLS,)]
     for token in tokens:
-        spelled = vocab.token_pieces(token)
-        copied = ids.get(token, -1)
-        if copied >= 0 or len(spelled) == 1:
-            piece.append(spelled[0] if len(spelled) == 1 else -1)
-            text.append(copied)
-            previous.append(spelled[:PIECES])
-        else:
-            for index in spelled:
-                piece.append(index)
-                text.append(-1)
-                previous.append((index,))
+        slots = known.get(token)
+        if slots is None:
+            slots = known[token] = _slots_of(vocab, encoded, token)
+        piece += slots[0]
+        text += slots[1]
+        previous += slots[2]
     piece.append(END)
     text.append(-1)
     if len(piece) > MAX_CONTENT + 1:
         return None
     return Target(start + 1, end - start, tuple(piece), tuple(text), tuple(previous))
+
+
+def _slots_of(vocab: Vocab, encoded: Encoded, token: str) -> tuple[tuple, tuple, tuple]:
+    spelled = vocab.token_pieces(token)
+    copied = encoded.ids.get(token, -1)
+    if copied >= 0 or len(spelled) == 1:
+        return (spelled[0] if len(spelled) == 1 else -1,), (copied,), (spelled[:PIECES],)
+    return spelled, (-1,) * len(spelled), tuple((index,) for index in spelled)
 
 
 def padded_length(length: int) -> int | None:

@@ -15,8 +15,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from orbax.checkpoint import multihost
 
 DATA, MODEL = "data", "model"
+_MEETING_MS = 3_600_000  # for the slowest process to compile a step
 
 # Of a kernel by its name, the axis from the end that is split over "model": heads and the inner width of SwiGLU where they
 # come out of a product (1), and where they go into one (2), as in Megatron-LM (arXiv 1909.08053, section 3).
@@ -105,6 +107,14 @@ def agreed(*flags: bool) -> tuple[bool, ...]:
     if jax.process_count() == 1:
         return flags
     return tuple(bool(flag) for flag in multihost_utils.broadcast_one_to_all(np.array(flags)))
+
+
+def meet(place: str) -> None:
+    """Wait until all processes are here. place: never the same twice.
+
+    A collective's first use gives up after half a minute on a process that still compiles (Gloo's sockets, on CPUs).
+    """
+    multihost.get_barrier_sync_fn()(key=place, timeout_ms=_MEETING_MS)
 
 
 def connect(coordinator: str, processes: int | None = None, process: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""AdamW, Adam-mini, Adam-atan2 or Muon, with warm-up and then a constant rate; a linear decay only in a release branch."""
+"""AdamW, Adam-mini, Adam-atan2 or Muon, with warm-up and then a constant rate; a linear decay at the end only if asked for."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ import optax.contrib
 from trm.config import TrainConfig
 
 
-def schedule(config: TrainConfig, decay_from: int = 0) -> optax.Schedule:
-    """Linear warm-up to the constant rate; with decay_steps > 0, linear decay to zero from step `decay_from`."""
+def schedule(config: TrainConfig) -> optax.Schedule:
+    """Linear warm-up to the constant rate; with decay_steps > 0, linear decay over the last that many of `steps`.
+
+    The warmup-stable-decay schedule of arXiv 2404.06395, section 4. A function of the configuration alone, so that a resumed
+    training goes on as if it had not been interrupted.
+    """
     warm = optax.linear_schedule(0.0, config.learning_rate, max(1, config.warmup))
     if not config.decay_steps:
         return warm
-    decay = optax.linear_schedule(1.0, 0.02, config.decay_steps, transition_begin=decay_from)
+    start = max(0, config.steps - config.decay_steps)
+    decay = optax.linear_schedule(1.0, 0.02, config.decay_steps, transition_begin=start)
     return lambda step: warm(step) * decay(step)
 
 
@@ -133,15 +138,13 @@ def scale_by_adam_mini(b1: float, b2: float, heads: int, eps: float = 1e-8) -> o
     return optax.GradientTransformation(init, update)
 
 
-def optimizer(
-    config: TrainConfig, decay_from: int = 0, heads: int = 1
-) -> optax.GradientTransformation:
+def optimizer(config: TrainConfig, heads: int = 1) -> optax.GradientTransformation:
     """Clip by global norm, then AdamW, Adam-mini or Adam-atan2 with decoupled decay of kernels only; or Muon for the kernels
     and Adam for the rest. heads: of attention, for Adam-mini.
 
     Muon (Jordan 2024) with updates scaled as in arXiv 2502.16982, section 2.2, so that Adam's learning rates serve it.
     """
-    rate = schedule(config, decay_from)
+    rate = schedule(config)
     if config.optimizer == "muon":
         inner = optax.contrib.muon(
             rate,

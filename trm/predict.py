@@ -37,10 +37,11 @@ from trm.model import (
 )
 from trm.vocab import CLS, END
 
-_SLOTS = (64, 192, 512)  # content slots a call of the decoder, padded; one compilation each
-_CHUNK = _SLOTS[-1]
 _WIDTH = 48  # hypotheses that a round of the search expands
-_ROUND = 192  # their content slots, padded
+# Content slots of a call of the decoder and how many of them it is asked for, both padded; one compilation each. What is asked of
+# a slot (the memory, the vocabulary) costs four times as much as the slot itself.
+_ROUNDS = ((64, _WIDTH), (192, _WIDTH))
+_CALLS = ((64, 64), (192, 96), (512, 256))
 _PAIRS = 1024  # tokens a call that looks their probabilities up
 _LOWEST = -1e9
 _BRANCHES = 16  # continuations of a hypothesis, copies and pieces each
@@ -99,9 +100,8 @@ def _memory(params, y, mask, *, config: ModelConfig):
 
 @Compiled
 def _decode(params, memory: Memory, slots: Slots, asked, *, config: ModelConfig):
-    """Joint log-probabilities over vocabulary (q, vocab) and positions (q, l); of the slots `asked` (n,), or of all if None."""
-    asked = None if asked is None else asked[None]
-    words, copies = content_logits(params, config, memory, slots, asked)
+    """Joint log-probabilities over vocabulary (n, vocab) and positions (n, l) of the slots `asked` (n,)."""
+    words, copies = content_logits(params, config, memory, slots, asked[None])
     total = jnp.logaddexp(jax.nn.logsumexp(words, -1), jax.nn.logsumexp(copies, -1))[..., None]
     return (words - total)[0], (copies - total)[0]
 
@@ -116,6 +116,18 @@ def _gather(words, copies, text, rows, pieces, texts):
     same = (text[None, :] == texts[:, None]) & (texts >= 0)[:, None]
     copied = jax.nn.logsumexp(jnp.where(same, copies[rows], _LOWEST), axis=-1)
     return jnp.logaddexp(written, copied)
+
+
+def _likeliest(table: np.ndarray) -> list[list[tuple[int, float]]]:
+    """(column, value) of the _BRANCHES largest of each row that are not unlikely, the largest last."""
+    most = min(_BRANCHES, table.shape[1])
+    columns = np.argpartition(table, -most, axis=1)[:, -most:]
+    values = np.take_along_axis(table, columns, axis=1)
+    order = values.argsort(axis=1)
+    columns, values = (np.take_along_axis(part, order, axis=1) for part in (columns, values))
+    below = (values <= _UNLIKELY).sum(axis=1).tolist()
+    rows = zip(columns.tolist(), values.tolist(), below, strict=True)
+    return [list(zip(row[first:], likely[first:], strict=True)) for row, likely, first in rows]
 
 
 class Predictor:
@@ -144,6 +156,7 @@ class Predictor:
         if untrained:
             params = init_params(self.config, seed)
         self.params = jax.device_put(params)
+        self._pieces = [(piece, (piece,)) for piece in range(self.config.vocab)]
 
     def warm(self, lengths: Sequence[int] = (128,)) -> Iterator[None]:
         """Load or compile what units of these padded lengths (most have 128) need, step by step."""
@@ -155,10 +168,13 @@ class Predictor:
                               empty, empty, np.zeros((size, 9), np.uint8), empty - 1, empty - 1, size - 2, ("", "x"))  # fmt: skip
             ready += (analysis for analysis, _, _ in self._recursion(encoded))
             yield
-        next(itertools.islice(self.proposals(ready[-1]), 1, None))
-        yield
-        for slots in _SLOTS:
-            places = (divmod(number, 40) for number in range(slots // 2))  # two slots each
+        for calls in (_ROUNDS, _CALLS):
+            for size, asked in calls:
+                rows = [(number, 0, 1, 1, (CLS,)) for number in range(size)]
+                self._decoded(ready[-1], rows, range(asked), calls)
+                yield
+        for _, asked in _CALLS:
+            places = (divmod(number, 40) for number in range(asked // 2))  # two slots each
             self.score(ready[-1], [(at, at + 1 + more, ("x",)) for more, at in places])
             yield
 
@@ -225,12 +241,13 @@ class Predictor:
         return [target_of(self.vocab, analysis.encoded, *edit) for edit in edits]
 
     def score_targets(
-        self, analysis: Analysis, targets: Sequence[Target | None], slots: Sequence[int]
-    ) -> np.ndarray:
+        self, analysis: Analysis, targets: Sequence[Target | None], slots: Sequence[int],
+        known: Sequence[tuple[int, float]] | None = None,
+    ) -> np.ndarray:  # fmt: skip
         """(len(targets),) log-probabilities; -inf for None.
 
         slots: how many content slots of each are counted. With fewer than an edit has, its figure is an upper bound, and cheaper:
-        edits that begin alike share what is computed.
+        edits that begin alike share what is computed. known: slots that were counted before and what came out, for each.
         """
         scores = np.full(len(targets), -np.inf)
         # an edit's slots are decoded in one go; edits that differ in what they ask last share them
@@ -238,13 +255,15 @@ class Predictor:
         for index, (target, depth) in enumerate(zip(targets, slots, strict=True)):
             if target is None:
                 continue
-            scores[index] = (
-                analysis.start[target.start] + analysis.length[target.start, target.length]
-            )
-            key = target.start, target.length, target.previous[:depth]
+            counted, scores[index] = known[index] if known else (0, 0.0)
+            if not counted:
+                scores[index] = (
+                    analysis.start[target.start] + analysis.length[target.start, target.length]
+                )
+            key = counted, target.start, target.length, target.previous[:depth]
             asking.setdefault(key, []).append((index, target))
-        for rows, pairs in self._chunks(asking):
-            words, copies = self._decoded(analysis, rows)
+        for rows, asked, pairs in self._chunks(asking):
+            words, copies = self._decoded(analysis, rows, asked, _CALLS)
             for begin in range(0, len(pairs), _PAIRS):
                 part = np.array(pairs[begin : begin + _PAIRS], np.int32)
                 padded = np.zeros((4, _PAIRS), np.int32)
@@ -254,38 +273,42 @@ class Predictor:
         return scores
 
     @staticmethod
-    def _chunks(asking: Mapping[tuple, list[tuple[int, Target]]]) -> Iterator[tuple[list, list]]:
-        """Decoder calls: rows as `_decoded` takes them, and (edit, row, piece, text) of what is asked of them."""
+    def _chunks(
+        asking: Mapping[tuple, list[tuple[int, Target]]],
+    ) -> Iterator[tuple[list, list, list]]:
+        """Decoder calls: rows and asked as `_decoded` takes them, and (edit, asked, piece, text) of what is looked up there."""
+        most_rows, most_asked = _CALLS[-1]
         rows: list[tuple] = []
+        asked: list[int] = []
         pairs: list[tuple[int, int, int, int]] = []
-        for number, ((start, length, shown), edits) in enumerate(asking.items()):
-            if len(rows) + len(shown) > _CHUNK:
-                yield rows, pairs
-                rows, pairs = [], []
+        for number, ((counted, start, length, shown), edits) in enumerate(asking.items()):
+            fresh = range(counted, len(shown))
+            if len(rows) + len(shown) > most_rows or len(asked) + len(fresh) > most_asked:
+                yield rows, asked, pairs
+                rows, asked, pairs = [], [], []
+            first = len(asked) - counted
             for index, target in edits:
-                answers = zip(target.piece[: len(shown)], target.text, strict=False)
-                pairs += ((index, len(rows) + at, *answer) for at, answer in enumerate(answers))
+                pairs += ((index, first + at, target.piece[at], target.text[at]) for at in fresh)
+            asked += (len(rows) + at for at in fresh)
             rows += ((number, i, start, length, previous) for i, previous in enumerate(shown))
-        if rows:
-            yield rows, pairs
+        if asked:
+            yield rows, asked, pairs
 
-    def _decoded(self, analysis: Analysis, rows: list) -> tuple[jax.Array, jax.Array]:
-        """Decode up to _CHUNK slots given as (edit, index, start, length, previous pieces)."""
-        slots = self._slots(rows, next(s for s in _SLOTS if s >= len(rows)))
-        return _decode(self.params, analysis.memory, slots, None, config=self.config)
+    def _decoded(
+        self, analysis: Analysis, rows: Sequence, asked: Sequence[int], calls: Sequence[tuple[int, int]]
+    ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+        """Decode slots given as (edit, index, start, length, previous pieces); first come those that are `asked` for.
 
-    def _continued(
-        self, analysis: Analysis, rows: list, last: list
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The same of at most _ROUND slots, of which only those at `last` are asked for."""
-        asked = np.zeros(_WIDTH, np.int32)
-        asked[: len(last)] = last
-        slots = self._slots(rows, _ROUND)
-        words, copies = _decode(self.params, analysis.memory, slots, asked, config=self.config)
-        return np.array(words)[: len(last)], np.asarray(copies)[: len(last)]
+        calls: the numbers of both that there are executables for, the last enough for these.
+        """
+        size, most = next(c for c in calls if c[0] >= len(rows) and c[1] >= len(asked))
+        padded = np.zeros(most, np.int32)
+        padded[: len(asked)] = asked
+        slots = self._slots(rows, size)
+        return _decode(self.params, analysis.memory, slots, padded, config=self.config)
 
     @staticmethod
-    def _slots(rows: list, size: int) -> Slots:
+    def _slots(rows: Sequence, size: int) -> Slots:
         table = np.zeros((4, 1, size), np.int32)
         table[0] = -1
         previous = np.zeros((1, size, PIECES), np.int32)
@@ -338,56 +361,63 @@ class Predictor:
         one_hot[np.arange(len(analysis.text)), analysis.text] = 1.0
         one_hot[:, 0] = 0.0
         spelled = [self.vocab.token_pieces(text) for text in texts]
+        copies_of = [(text, pieces[:PIECES]) for text, pieces in zip(texts, spelled, strict=True)]
         single = {pieces[0]: i for i, pieces in enumerate(spelled) if i and len(pieces) == 1}
         written, copied = list(single), list(single.values())
-        heap: list[tuple[float, int, int, int, tuple]] = []
+        # Of the continuations of a hypothesis only the best waits in the heap, with those that are to follow it.
+        heap: list[tuple[float, int, int, int, tuple, tuple[float, list, list]]] = []
         numbers = itertools.count()
+
+        def push(start: int, length: int, before: tuple, waiting: tuple[float, list, list]) -> None:
+            cost, continuations, items = waiting
+            column, value = continuations.pop()
+            content = *before, items[column]
+            entry = cost - value, next(numbers), start, length, content, waiting
+            heapq.heappush(heap, entry)
+
         for flat in order:
             start, length = divmod(int(flat), MAX_SPAN + 1)
-            heapq.heappush(heap, (-float(joint[start, length]), next(numbers), start, length, ()))
+            first = -float(joint[start, length]), next(numbers), start, length, (), (0.0, [], [])
+            heapq.heappush(heap, first)
         found: list[Proposal] = []
         while heap:
             yield -heap[0][0], found
             found = []
             batch, rows, last = [], [], []
-            while heap and len(batch) < width and len(rows) + len(heap[0][4]) + 1 <= _ROUND:
-                item = heapq.heappop(heap)
-                _, _, start, length, content = item
+            while heap and len(batch) < width and len(rows) + len(heap[0][4]) + 1 <= _ROUNDS[-1][0]:
+                cost, _, start, length, content, siblings = heapq.heappop(heap)
+                if siblings[1]:
+                    push(start, length, content[:-1], siblings)
                 rows.append((len(batch), 0, start, length, (CLS,)))
                 for index, (_, pieces) in enumerate(content, 1):
                     rows.append((len(batch), index, start, length, pieces))
                 last.append(len(rows) - 1)
-                batch.append(item)
-            words, copies = self._continued(analysis, rows, last)
+                batch.append((cost, start, length, content))
+            decoded = self._decoded(analysis, rows, last, _ROUNDS)
+            words, copies = (np.array(part)[: len(last)] for part in decoded)
             by_text = np.log(np.exp(copies) @ one_hot + 1e-30)
             by_text[:, copied] = np.logaddexp(by_text[:, copied], words[:, written])
             ends = words[:, END].copy()
             words[:, written] = _LOWEST
             words[:, : CLS + 3] = _LOWEST  # PAD, CLS, SEP, END
             words[:, self.vocab.size :] = _LOWEST  # a small corpus fills a part of the table
-            likely_texts, likely_pieces = (
-                np.argpartition(table, -min(_BRANCHES, table.shape[1]), axis=1)[:, -_BRANCHES:]
-                for table in (by_text, words)
-            )
-            for row, (negative, _, start, length, content) in enumerate(batch):
+            likely_texts, likely_pieces = _likeliest(by_text), _likeliest(words)
+            for row, (cost, start, length, content) in enumerate(batch):
                 if content or length:
                     tokens = self._texts(content)
                     if tokens is not None:
-                        log_probability = float(ends[row]) - negative
+                        log_probability = float(ends[row]) - cost
                         found.append(
                             Proposal(start - 1, start - 1 + length, tokens, log_probability)
                         )
                 if len(content) >= MAX_CONTENT - 1:
                     continue
-                for table, likely in ((by_text, likely_texts), (words, likely_pieces)):
-                    values = table[row, likely[row]]
-                    kept = values > _UNLIKELY
-                    for i, value in zip(
-                        likely[row][kept].tolist(), values[kept].tolist(), strict=True
-                    ):
-                        item = (texts[i], spelled[i][:PIECES]) if table is by_text else (i, (i,))
-                        rest = (next(numbers), start, length, (*content, item))
-                        heapq.heappush(heap, (negative - value, *rest))
+                for continuations, items in (
+                    (likely_texts[row], copies_of),
+                    (likely_pieces[row], self._pieces),
+                ):
+                    if continuations:
+                        push(start, length, content, (cost, continuations, items))
         yield -np.inf, found
 
     def _texts(self, content: tuple) -> tuple[str, ...] | None:

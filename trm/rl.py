@@ -146,7 +146,7 @@ def log_policy(params: Any, config: ModelConfig, y: jax.Array, edits: Any) -> ja
     return jnp.where(real, jax.nn.log_softmax(jnp.where(real, scores, _MASKED)), 0.0)
 
 
-def make_update(config: Config, decay_from: int = 0):
+def make_update(config: Config):
     """The jitted step of the optimizer: (state, batch, old, first, before) -> (state, old, metrics). One compilation a shape.
 
     old: `log_policy` before the first epoch on the batch, which finds it: then `first` is true and `old` of no matter; before:
@@ -154,7 +154,7 @@ def make_update(config: Config, decay_from: int = 0):
     one of the true fixes, both read from one answer y.
     """
     rl, model = config.rl, config.model
-    transform = optimizer(config.train, decay_from, config.model.heads)
+    transform = optimizer(config.train, config.model.heads)
 
     @functools.partial(jax.jit, donate_argnums=0)
     def update(state: TrainState, batch: Any, old: jax.Array, first: jax.Array, before: jax.Array):  # fmt: skip
@@ -173,7 +173,7 @@ def make_update(config: Config, decay_from: int = 0):
 
         found = jax.value_and_grad(total, has_aux=True)(state.params)
         (loss, (anchor, metrics)), gradient = found
-        metrics |= {"loss": loss, "gradient": optax.global_norm(gradient)}
+        metrics |= {"loss": loss, "gradient": optax.tree.norm(gradient)}
         return advance(state, gradient, transform, config.train.ema), anchor, metrics
 
     return update
@@ -201,7 +201,7 @@ def reinforce(
         state, (place, executions) = restored(store, state, _PLACE)
         predictor.params = state.params
     number = int(state.step)
-    update = make_update(config, number)
+    update = make_update(config)
     groups = rollouts(predictor, place)
 
     def save() -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from trm.checkpoint import (
 )
 from trm.config import Config, ModelConfig, TrainConfig
 from trm.data.feed import Batches
-from trm.mesh import agreed, distributed, gathered, local_rows, make_mesh, placed, shardings
+from trm.mesh import agreed, distributed, gathered, local_rows, make_mesh, meet, placed, shardings
 from trm.model import count, init_params
 from trm.optim import optimizer, schedule
 from trm.peak import operations, peak
@@ -103,12 +104,12 @@ def grown(config: ModelConfig, number: int, grow: int) -> ModelConfig:
     return replace(config, n=n, T=cycles, steps=steps)
 
 
-def make_step(config: ModelConfig, train: TrainConfig, decay_from: int, mesh: Mesh | None = None):
+def make_step(config: ModelConfig, train: TrainConfig, mesh: Mesh | None = None):
     """The jitted step: (state, batch, steps before) -> (state, metrics). One compilation a padded length. mesh: of all devices.
 
     The state comes and goes as `trm.mesh.shardings` says, the batch as `trm.mesh.batch_sharding`.
     """
-    transform = optimizer(train, decay_from, config.heads)
+    transform = optimizer(train, config.heads)
     mesh = mesh or make_mesh(train.tensor)
     whole = NamedSharding(mesh, PartitionSpec())
     kept = shardings(mesh, jax.eval_shape(lambda: new_state(Config(config, train))))
@@ -119,7 +120,7 @@ def make_step(config: ModelConfig, train: TrainConfig, decay_from: int, mesh: Me
             return losses.loss(params, config, batch, train, before)
 
         (_, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
-        metrics["gradient"] = optax.global_norm(gradient)
+        metrics["gradient"] = optax.tree.norm(gradient)
         return advance(state, gradient, transform, train.ema), metrics
 
     return step
@@ -226,10 +227,11 @@ def train(
 
     @functools.cache
     def stepper(model: ModelConfig):
-        return make_step(model, config.train, decay_from=first, mesh=mesh)
+        return make_step(model, config.train, mesh)
 
     top = peak(list(mesh.devices.flat), config.model.matmul, config.model.width, config.model.inner)
     sizes: dict[Any, int] = {}  # of steps, in operations
+    programs: dict[Any, Any] = {}  # of steps, compiled
 
     def size_of(model: ModelConfig, before: np.int32, arrays: dict[str, jax.Array]) -> int:
         key = model, int(before), *(array.shape for array in arrays.values())
@@ -238,11 +240,20 @@ def train(
             sizes[key] = operations(program, turns=int(before))
         return sizes[key]
 
-    rate = schedule(config.train, first)
+    def run(model: ModelConfig, state: TrainState, arrays: dict[str, jax.Array], before: np.int32):
+        key = model, *(array.shape for array in arrays.values())
+        if key not in programs:
+            programs[key] = stepper(model).lower(state, arrays, before).compile()
+            meet(f"compiled {len(programs)}")
+        return programs[key](state, arrays, before)
+
+    rate = schedule(config.train)
     last_log = last_save = time.monotonic()
     slots = examples = work = 0
     pending: list[dict[str, jax.Array]] = []
     number, done = first, False
+    device = ThreadPoolExecutor(1)
+    step: Future[tuple[TrainState, dict[str, jax.Array]]] | None = None
 
     def late() -> bool:
         return bool(config.train.seconds) and time.monotonic() - began > config.train.seconds
@@ -253,7 +264,9 @@ def train(
             model = grown(config.model, number, config.train.grow)
             before = trained_step(number, model.steps)
             work += size_of(model, before, arrays) if top else 0
-            state, metrics = stepper(model)(state, arrays, before)
+            # A signal that comes meanwhile ends the wait, not the step, which takes up the memory of the state before it.
+            step = device.submit(run, model, state, arrays, before)
+            state, metrics = step.result()
             pending.append(metrics)
             number += 1
             slots += arrays["mask"].size
@@ -276,6 +289,9 @@ def train(
     finally:
         place = {"cursor": json.dumps(feed.get_state())}
         feed.close()
+        device.shutdown(wait=False)
+        if alone and step is not None:
+            state, _ = step.result()
         if alone or done:
             save_run(out, store, state, config, vocab, place)
         store.close()

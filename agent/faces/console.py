@@ -24,9 +24,11 @@ from agent.events import (
     FailingTest,
     Finished,
     Interval,
+    Narrowing,
     Note,
     PatchFound,
     PatchRejected,
+    Probe,
     RecursionStep,
     SearchProgress,
     Started,
@@ -66,6 +68,7 @@ class ConsoleFace:
         self._began = self._last = clock()
         self._status: Status | None = None
         self._failing = self._suspects = self._tried = 0
+        self._narrowed: Narrowing | None = None
         self._phase: SuiteProgress | None = None  # the first event of the phase that runs
 
     def show(self, events: Iterable[Event]) -> Finished | None:
@@ -170,6 +173,13 @@ class ConsoleFace:
             f"{event.path}:{event.first}-{event.last} holds {event.mass:.0%} of the suspicion",
         )
 
+    def _narrowing(self, event: Narrowing) -> None:
+        self._narrowed = event
+
+    def _probe(self, event: Probe) -> None:
+        if event.verdict == "running":  # a decision tells of the others
+            self._progress("probe", self._narrowed.items[event.item] if self._narrowed else "")
+
     def _decision(self, event: Decision) -> None:
         # Each candidate is rejected by a decision of its own: only the verbose want them all.
         if event.kind == "accept" and not event.bit and not self._verbose:
@@ -253,6 +263,8 @@ _SHOW: dict[type[Event], Callable[..., None]] = {
     SuiteRan: ConsoleFace._suite_ran,
     Suspect: ConsoleFace._suspect,
     Interval: ConsoleFace._interval,
+    Narrowing: ConsoleFace._narrowing,
+    Probe: ConsoleFace._probe,
     Decision: ConsoleFace._decision,
     RecursionStep: ConsoleFace._recursion,
     CandidateTried: ConsoleFace._candidate,

@@ -1,19 +1,47 @@
-"""What the tests of the terminal app share: reading a screen, waiting for it, and comparing it with a file."""
+"""What the tests of the terminal app share: reading a screen, waiting for it, comparing it with a file; a real terminal."""
 
 from __future__ import annotations
 
 import html
 import os
 import re
-from collections.abc import Callable
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.events import CandidateTried, Finished, PatchFound
+from agent.loop import FixRequest, fix
+
 CELL, LINE = 12.2, 24.4
 """Size of a cell in the SVG that Textual exports."""
+PATIENCE = (
+    420.0  # seconds for each screen of a real terminal, on a machine that does other things too
+)
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
+
+
+@pytest.fixture
+def repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, int]]:
+    """Repairs it.py, which test_it.py tests, without patience; gives the diff and how many candidates were tried."""
+
+    def repair(source: str, tests: str, **request: Any) -> tuple[str, int]:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+        root = tmp_path / "project"
+        root.mkdir()
+        (root / "it.py").write_text(source)
+        (root / "test_it.py").write_text(tests)
+        request = {"rank": "ochiai", **request}
+        events = list(fix(FixRequest(root, patience=0.0, jobs=1, max_seconds=60, **request)))
+        assert isinstance(events[-1], Finished) and events[-1].status == "fixed"
+        (patch,) = [event for event in events if isinstance(event, PatchFound)]
+        return patch.diff, sum(isinstance(event, CandidateTried) for event in events)
+
+    return repair
 
 
 class Eyes:
@@ -38,7 +66,7 @@ class Eyes:
     async def still(pilot: Any, app: Any) -> None:
         """Have no cursor blink."""
         for field in app.screen.query("Input, TextArea"):
-            field.cursor_blink = False
+            field._pause_blink()
         await pilot.pause(0.2)
 
     @staticmethod
@@ -95,3 +123,71 @@ def _cells(app: Any) -> list[tuple[str, list[str]]]:
 def eyes() -> Eyes:
     """Reads screens."""
     return Eyes()
+
+
+class Terminal:
+    """A tmux server of its own with one window, in which `command` runs in `folder`."""
+
+    def __init__(
+        self, base: Path, command: Sequence[str], folder: Path, environ: Mapping[str, str]
+    ) -> None:
+        self._socket = str(base / "tmux")
+        self._tmux(
+            "-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "40", "-c", str(folder), *command,
+            env={**environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"},
+        )  # fmt: skip
+        self._tmux("set-option", "-g", "remain-on-exit", "on")
+
+    def _tmux(self, *arguments: str, env: dict[str, str] | None = None) -> str:
+        done = subprocess.run(
+            ["tmux", "-u", "-S", self._socket, *arguments], env=env, capture_output=True, text=True, check=True, timeout=60
+        )  # fmt: skip
+        return done.stdout
+
+    def screen(self) -> str:
+        return self._tmux("capture-pane", "-p")
+
+    def press(self, *keys: str) -> None:
+        self._tmux("send-keys", "--", *keys)
+
+    def until(self, *words: str) -> str:
+        """Wait until all the words are on the screen."""
+        deadline = time.monotonic() + PATIENCE
+        while not all(word in (shown := self.screen()) for word in words):
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.5)
+        return shown
+
+    def until_left(self) -> str:
+        """Wait until the program has let go of the terminal; what it left there.
+
+        tmux 3.3 does not always write "Pane is dead": not where the end of the output comes long before the exit.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while self._tmux("display-message", "-p", "#{pane_dead}").strip() != "1":
+            assert time.monotonic() < deadline, self.screen()
+            time.sleep(0.5)
+        return self._tmux(
+            "capture-pane", "-p", "-S", "-"
+        )  # tmux's own word of the end scrolls the first line away
+
+    def close(self) -> None:
+        subprocess.run(
+            ["tmux", "-S", self._socket, "kill-server"], check=False, capture_output=True
+        )
+
+
+@pytest.fixture
+def tmux(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """Makes `Terminal(command, folder, environ)`; skips the test where tmux is not installed."""
+    if shutil.which("tmux") is None:
+        pytest.skip("tmux is not installed")
+    made: list[Terminal] = []
+
+    def make(command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> Terminal:
+        made.append(Terminal(tmp_path, command, folder, environ))
+        return made[-1]
+
+    yield make
+    for terminal in made:
+        terminal.close()

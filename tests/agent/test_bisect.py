@@ -7,7 +7,7 @@ import pytest
 
 from agent.bisect import bisect
 from agent.errors import TestsCannotRun, UsageError
-from agent.events import Decision, Finished, Interval, Note, Started
+from agent.events import Decision, Finished, Interval, Narrowing, Note, Probe, Started
 
 GOOD = """LIMIT = 10
 
@@ -255,3 +255,27 @@ def test_what_cannot_be_bisected_is_named(repo, tmp_path):
     (repo.folder / "tests" / "test_numbers.py").write_text("", encoding="utf-8")
     with pytest.raises(TestsCannotRun, match="collected no tests"):
         list(bisect(repo.folder, python=sys.executable))
+
+
+def test_each_probe_is_told_before_and_after_with_what_is_left(repo):
+    names = history(repo)
+    events, finished = run(repo, names[0])
+    levels = [event for event in events if isinstance(event, Narrowing)]
+    assert [level.level for level in levels] == ["revision", "commit", "hunk", "line", "token"]
+    assert levels[1].items[2].startswith(f"{names[3][:10]} tidy up (n, ")
+    assert levels[1].test == "tests/test_numbers.py::test_scale"
+    assert any("value * factor" in item for item in levels[3].items)
+    probes = [event for event in events if isinstance(event, Probe)]
+    asked, answered = probes[::2], probes[1::2]
+    assert {probe.verdict for probe in asked} == {"running"}
+    assert {probe.verdict for probe in answered} <= {"passes", "fails", "unclear"}
+    assert [probe.item for probe in asked] == [probe.item for probe in answered]
+    assert all(probe.seconds > 0 for probe in answered)
+    assert len(answered) <= finished.tried
+    start = events.index(levels[1])
+    lefts = [
+        event.last - event.first + 1
+        for event in events[start : events.index(levels[2])]
+        if isinstance(event, Probe) and event.verdict != "running"
+    ]
+    assert lefts == sorted(lefts, reverse=True) and lefts[-1] == 1

@@ -19,7 +19,6 @@ RED = ("test_calc.py::test_two",)
 
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     (tmp_path / "pyproject.toml").write_text("")
     (tmp_path / "calc.py").write_text(CALC)
     (tmp_path / "test_calc.py").write_text(

@@ -181,7 +181,6 @@ def run(root, **more):
 
 @pytest.fixture
 def bound(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     (tmp_path / "bound.py").write_text(BOUND.replace("rows[at] < bound", "rows[at] <= bound"))
     (tmp_path / "test_bound.py").write_text(BOUND_TESTS)
     (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")

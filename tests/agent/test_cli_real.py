@@ -37,6 +37,7 @@ class Run:
         self.environ = {k: v for k, v in os.environ.items() if not k.startswith(dropped)} | {
             "XDG_STATE_HOME": str(base / "state"),
             "XDG_CONFIG_HOME": str(base / "config"),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }
 
     def write(self, **files: str) -> None:
@@ -129,7 +130,9 @@ def test_the_json_lines_of_a_real_run_follow_the_schema(run: Run) -> None:
         validate(line)
     names = [line["event"] for line in lines]
     assert (names[0], names[-1], names.count("Finished")) == ("Started", "Finished", 1)
-    assert {"Suspect", "RecursionStep", "Decision", "CandidateTried", "PatchFound"} <= set(names)
+    assert {"Suspect", "Decision", "CandidateTried", "PatchFound"} <= set(names)
+    # where compiling takes longer than three seconds, this one is repaired without the model
+    assert "RecursionStep" in names or any("being compiled" in line for line in out.splitlines())
     assert [line["at"] for line in lines] == sorted(line["at"] for line in lines)
     assert err == ""
 

@@ -41,6 +41,7 @@ class Place:
             "XDG_CONFIG_HOME": str(base / "config"),
             "TRM_AGENT_RANK": "ochiai",
             "TRM_AGENT_PATIENCE": "0",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         }
         self.run("git", "init", "-q")
         self.run("git", "config", "user.name", "Ada")

@@ -46,12 +46,6 @@ TEST = (
 )
 
 
-@pytest.fixture(autouse=True)
-def lean(monkeypatch: pytest.MonkeyPatch, cache_home: Path) -> None:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Callable[..., Path]:
     """A folder with the files given as `calc="..."` for calc.py."""

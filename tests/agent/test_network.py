@@ -52,7 +52,6 @@ def listener() -> Iterator[socket.socket]:
 @pytest.fixture
 def root(tmp_path: Path, listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A wrong function, and tests of which one connects to the listener. In git, where it always was wrong."""
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
     (tmp_path / "calc.py").write_text(CALC)
     (tmp_path / "test_calc.py").write_text(

@@ -1,6 +1,8 @@
 """One stream of candidates: each change once, only what parses, in the order that the rank says."""
 
 import ast
+import heapq
+import itertools
 import math
 
 import numpy as np
@@ -18,6 +20,7 @@ from agent.propose import (
     _UNREAD,
     ModelStream,
     PriorStream,
+    _merged,
     bias_of,
     merged,
     shares,
@@ -175,9 +178,21 @@ def test_the_model_tries_all_that_the_operators_know(told, found):
 
 def test_streams_are_merged_in_order(streams, told):
     rows = list(merged([stream() for stream in streams]))
-    scores = [candidate.score for candidate in rows]
-    assert scores == sorted(scores, reverse=True)
-    assert {key(c) for c in rows} == {key(c) for candidates in told for c in candidates}
+    expected = list(heapq.merge(*told, key=lambda candidate: -candidate.score))
+    assert [key(c) for c in rows] == [key(c) for c in expected]
+    assert [c.score for c in rows] == [c.score for c in expected]
+
+
+def test_what_is_told_between_edits_bounds_those_that_follow(streams):
+    for stream in streams:
+        bound, told = math.inf, 0
+        for step in stream().steps():
+            if isinstance(step, Candidate):
+                assert step.score <= bound + 1e-5
+                told += 1
+            else:
+                bound = step
+        assert told > 100
 
 
 def test_a_unit_too_long_to_be_read_takes_its_turn(streams, told, found):
@@ -204,9 +219,9 @@ def test_a_stream_is_not_begun_before_it_may_be_next(streams, told):
     class Far:
         bound = far.bias
 
-        def __iter__(self):
+        def steps(self):
             begun.append(True)
-            yield from far
+            yield from far.steps()
 
     rows = merged([near, Far()])
     first = [next(rows) for _ in range(len(told[0]) // 2)]
@@ -244,7 +259,9 @@ def test_the_stream_begins_before_all_is_scored(streams, told, monkeypatch, pred
     monkeypatch.setattr(
         type(predictor),
         "score_targets",
-        lambda self, a, edits, slots: scored.extend(slots) or exact(self, a, edits, slots),
+        lambda self, a, edits, slots, *known: (
+            scored.extend(slots) or exact(self, a, edits, slots, *known)
+        ),
     )
     asked = []
     enumerated = Unit.enumerated
@@ -262,6 +279,26 @@ def candidate(found, index, score, at=0):
     suspect = found[index]
     start = suspect.unit.start
     return Candidate(suspect, Edit(start, start, (str(at),), "calc.py"), "op", 1, score, 1)
+
+
+def test_a_stream_works_only_while_nothing_better_is_ready(found):
+    worked = []
+
+    class Steps:
+        def __init__(self, bound, steps):
+            self.bound, self.made = bound, steps
+
+        def steps(self):
+            for step in self.made:
+                worked.append(step)
+                yield step
+
+    near = [candidate(found, 0, -1.0), candidate(found, 0, -4.0)]
+    far = [-2.0, candidate(found, 1, -3.0), -5.0, candidate(found, 1, -6.0)]
+    rows = _merged([Steps(0.0, near), Steps(-0.5, far)], iter(()))
+    assert [row.score for row in itertools.islice(rows, 3)] == [-1.0, -3.0, -4.0]
+    assert worked[-1] == -5.0, "what is at most that waits"
+    assert [row.score for row in rows] == [-6.0]
 
 
 @given(

@@ -151,8 +151,7 @@ def test_wrong_use_is_one_line(arguments, said, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_training_by_the_command_line(project, checkpoint, tmp_path, capsys, monkeypatch, cache_home):  # fmt: skip
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+def test_a_training_by_the_command_line(project, checkpoint, tmp_path, capsys):  # fmt: skip
     given = ["train", "--rl", "--projects", f"{project.root}={sys.executable}", "--from", str(checkpoint), "--out",
              str(tmp_path / "out"), "--set", "rl.groups=2", "--set", "rl.edits=4", "--set", "rl.epochs=2"]  # fmt: skip
     assert run([*given, "--executions", "12"]) == 0

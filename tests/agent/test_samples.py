@@ -30,9 +30,8 @@ def corpus(code: str, tmp_path: Path) -> Path:
 
 
 def test_held_out_functions_are_broken_once_and_shown_with_what_the_weights_say(
-    corpus: Path, vocab: Any, checkpoint: Path, cache_home: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: Path, vocab: Any, checkpoint: Path
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
     shown = Samples(corpus, vocab).look(checkpoint)
     assert [one["name"] for one in shown] == ["pypa/flit.0", "pypa/flit.1"]
     for one in shown:

@@ -192,6 +192,22 @@ def test_a_signal_while_an_event_is_shown_lets_it_be_shown_whole(root: Path, run
         session.interrupt()
 
 
+def test_a_signal_between_the_success_and_the_writing_writes_nothing_and_says_so(
+    root: Path, run: Run
+) -> None:
+    def loop() -> Iterator[Event]:
+        try:
+            yield from (started(root), found(root), fixed(root))
+        finally:
+            session.interrupt()  # the loop's end, which Finished has left behind
+
+    session = Session(loop, "apply", run)
+    *_, last = session.events()
+    assert isinstance(last, Finished)
+    assert (last.status, last.exit_code, last.diff) == ("interrupted", 130, found(root).diff)
+    assert (root / "calc.py").read_bytes() == OLD
+
+
 def test_signals_while_the_patch_is_written_wait_and_the_end_tells_the_truth(
     root: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,11 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.binding import Binding
 from textual.widgets import TextArea
 
 from agent import events as ev
 from agent.faces.tui.app import FixApp, fix_app, replay_app
+from agent.faces.tui.screens.bisect import BisectScreen
 from agent.faces.tui.screens.edit import EditScreen
+from agent.faces.tui.screens.fix import FixScreen
+from agent.faces.tui.screens.forms import LinesScreen, TrainForm
+from agent.faces.tui.screens.help import HelpScreen
+from agent.faces.tui.screens.home import HomeScreen
+from agent.faces.tui.screens.train import TrainScreen
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 SMALL, LARGE = (80, 24), (120, 40)
@@ -152,7 +159,7 @@ async def test_a_change_by_hand_is_run_and_becomes_the_patch(eyes: Any) -> None:
             ev.CandidateTried(number, "src/shop/pricing.py", 50, ">", ">=", "by hand", 1.0, "passed", "", 0.5),
             mine,
         ]  # fmt: skip
-        await pilot.press("ctrl+s")
+        await pilot.press("ctrl+r")
         await eyes.until(
             pilot,
             lambda: any("Every test passes with your change" in row for row in eyes.rows(app)),
@@ -183,7 +190,7 @@ async def test_a_change_that_fails_is_said_and_is_there_when_the_editor_opens_ag
             area = app.screen.query_one(TextArea)
             assert said == "✗ Not yet: t::one" or area.text == "tried before"
             area.load_text("tried before")
-            await pilot.press("ctrl+s")
+            await pilot.press("ctrl+r")
             await eyes.until(pilot, lambda said=said: any(said in row for row in eyes.rows(app)))
         await pilot.press("e", "escape")
         await pilot.pause(0.2)
@@ -241,3 +248,16 @@ async def test_the_palette_knows_the_keys_of_the_fix_screen(eyes: Any) -> None:
         "Help",
     } <= names
     assert not names & {"Commit", "Faster"}  # no callback; not a replay
+
+
+def test_no_key_is_one_that_a_terminal_may_keep() -> None:
+    """Ctrl+S and Ctrl+Q stop and start a terminal's output, Ctrl+Z suspends the program."""
+    screens = (FixScreen, BisectScreen, HomeScreen, TrainScreen, EditScreen, HelpScreen, LinesScreen, TrainForm)  # fmt: skip
+    keys = {
+        key.strip()
+        for screen in screens
+        for binding in Binding.make_bindings(screen.BINDINGS)
+        for key in binding.key.split(",")
+    }
+    assert "space" in keys and "ctrl+r" in keys
+    assert not keys & {"ctrl+s", "ctrl+q", "ctrl+z"}

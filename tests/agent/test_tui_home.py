@@ -153,7 +153,7 @@ async def test_the_mark_is_seen_without_colours(eyes: Any) -> None:
         (["f"], ("fix", "/home/me/shop", "--theme", "dark")),
         (["enter"], ("fix", "/home/me/shop", "--theme", "dark", "--", f"--deselect={TWO.nodeid}")),
         (["down", "enter"], ("fix", "/home/me/shop", "--theme", "dark", "--", f"--deselect={ONE.nodeid}")),
-        (["b"], ("bisect", "/home/me/shop")),
+        (["b"], ("bisect", "/home/me/shop", "--theme", "dark")),
         (["p"], ("replay", LAST, "--theme", "dark")),
         (["tab", "down", "enter"], ("replay", "20260102-120000-0002", "--theme", "dark")),
         (["t", "p"], ("replay", LAST, "--theme", "light")),

@@ -203,3 +203,86 @@ def test_summary_without_a_patch_names_the_likeliest_lines() -> None:
 def test_summary_of_a_run_left_early_counts_what_was_tried() -> None:
     state = after([candidate(1), candidate(2)])
     assert summary_lines(state) == ["Left before the end: 2 candidates tried, nothing written."]
+
+
+# -- the search's own time
+
+
+def patch(at: float) -> ev.PatchFound:
+    return ev.PatchFound("diff", ("a.py",), ("t",), 3, at, "pytest", at=at)
+
+
+def test_the_time_that_a_user_takes_to_answer_is_not_the_searchs() -> None:
+    waiting = [candidate(1), patch(5.0)]
+    assert after(waiting).seconds == 5.0 and after(waiting).waiting
+    rejected = [*waiting, ev.PatchRejected(at=65.0)]
+    assert after(rejected).seconds == 5.0 and not after(rejected).waiting
+    later = [*rejected, ev.Note("on", at=68.0)]
+    assert after(later).seconds == 8.0
+    again = [*later, patch(70.0), ev.PatchRejected(at=170.0), ev.Note("on", at=171.0)]
+    assert after(again).seconds == 11.0
+
+
+def test_a_live_clock_stands_still_while_the_search_waits_or_the_view_is_paused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("agent.faces.tui.playback.time.monotonic", lambda: now[0])
+    playback = Playback(Timeline(), live=True)
+    now[0] += 3
+    assert playback.seconds == 3.0  # nothing came yet, and the search runs
+    playback.take(ev.Note("on", at=4.0))
+    playback.tick(0)
+    now[0] += 2
+    assert playback.seconds == 6.0
+    playback.toggle()
+    assert playback.seconds == 4.0  # that of the event that is shown
+    playback.toggle()
+    assert playback.seconds == 6.0
+    playback.take(patch(7.0))
+    playback.tick(0)
+    now[0] += 500
+    assert playback.seconds == 7.0
+    playback.take(ev.PatchRejected(at=507.0))
+    playback.tick(0)
+    now[0] += 1
+    assert playback.seconds == 8.0
+    playback.take(ev.Finished("not_fixed", 1, "no", seconds=8.5, at=509.0))
+    playback.tick(0)
+    now[0] += 500
+    assert playback.seconds == 8.5
+
+
+def test_a_replay_does_not_wait_for_as_long_as_the_user_did() -> None:
+    events = [
+        ev.Note("on", at=1.0),
+        patch(2.0),
+        ev.PatchRejected(at=902.0),
+        ev.Note("on", at=904.0),
+    ]
+    playback = Playback(Timeline(events), live=False)
+    playback.tick(2.0)
+    assert playback.timeline.position == 2
+    playback.tick(1.0)
+    assert playback.timeline.position == 2  # a glance at the patch
+    playback.tick(1.0)
+    assert playback.timeline.position == 3
+    playback.tick(1.9)
+    assert playback.timeline.position == 3
+    playback.tick(0.1)
+    assert playback.timeline.position == 4 and playback.seconds == 4.0
+
+
+def test_a_bisect_has_its_own_stations_and_knows_what_is_left() -> None:
+    events = read("bisect")
+    state, commits = RunState(), []
+    for event in events:
+        state.apply(event)
+        if state.narrowed and state.narrowed[-1].level == "commit" and state.running is None:
+            commits.append(state.left)
+    assert list(dict.fromkeys(commits)) == [(0, 10), (0, 5), (3, 5), (3, 4), (3, 3)]
+    assert state.visited == set(state.stages) and state.running is None
+    assert len(state.probes) == sum(
+        isinstance(event, ev.Probe) and event.verdict != "running" for event in events
+    )
+    assert state.diff == events[-1].diff  # type: ignore[attr-defined]

@@ -93,6 +93,11 @@ def test_emphasis_marks_just_what_differs() -> None:
     assert "a >= b"[span.start : span.end] == "="
 
 
+def test_without_tints_what_differs_is_reversed_and_stays_readable() -> None:
+    (span,) = [s for s in emphasised("a >= b", "a > b", "$error", True).spans if s.start]
+    assert str(span.style) == "bold reverse"
+
+
 def test_flipped_bits_are_those_that_differ_from_the_step_before() -> None:
     assert flipped([step(1, "", (0, 1, 1)), step(2, "", (1, 1, 0))]) == [True, False, True]
 

@@ -31,9 +31,7 @@ TESTS = (
 
 
 @pytest.fixture(autouse=True)
-def lean(monkeypatch: pytest.MonkeyPatch, cache_home: Path, tmp_path: Path) -> None:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+def lean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
@@ -279,6 +277,28 @@ def test_nothing_is_written_before_it_is_asked_for_and_undo_takes_it_back(projec
     assert (root / "shop.py").read_text() == SHOP + "    return sum(prices)\n"
     assert trm_agent(["undo"]) == 0
     assert content(root) == before
+
+
+def test_commit_commits_just_the_body(project, capsys) -> None:
+    root = project(shop=SHOP, test_shop=TESTS, other="x = 1\n")
+
+    def git(*command: str) -> str:
+        who = ("-c", "user.name=n", "-c", "user.email=e@e", "-c", "commit.gpgsign=false")
+        return subprocess.check_output(["git", "-C", str(root), *who, *command], text=True)
+
+    git("init", "-q")
+    git("config", "user.name", "n")
+    git("config", "user.email", "e@e")
+    git("add", "-A")
+    git("commit", "-q", "-m", "Begun")
+    (root / "other.py").write_text("x = 2\n")
+    git("add", "other.py")  # the user's own, staged
+    options = ["--no-tui", "--rank", "ochiai", "--patience", "0", "--jobs", "1", "--commit"]
+    assert trm_agent(["write", f"{root / 'shop.py'}::total", *options]) == 0
+    assert git("log", "--format=%s", "-1").strip() == "Write total"
+    assert git("show", "--format=", "--name-only").split() == ["shop.py"]
+    assert git("diff", "--cached", "--name-only").split() == ["other.py"]
+    assert (root / "shop.py").read_text() == SHOP + "    return sum(prices)\n"
 
 
 def test_json_ends_in_one_terminal_event_also_for_wrong_usage(project, capsys) -> None:

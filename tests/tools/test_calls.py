@@ -2,6 +2,7 @@
 
 import pytest
 
+import tools.calls
 from tools.calls import Caller
 
 DIVIDE = """def f(n, k):
@@ -75,3 +76,11 @@ def test_a_call_may_end_its_process_and_the_next_request_works(caller):
     ends = "def f(n):\n    import os\n    os._exit(3)\n"
     assert caller.probe(ends, "f", "", ["1"]) == []
     assert len(caller.probe(DIVIDE, "f", "", ["4, 2"])) == 1
+
+
+def test_a_process_that_fails_itself_is_no_empty_answer(tmp_path, monkeypatch):
+    broken = tmp_path / "calls.py"
+    broken.write_text("raise KeyError('a part of it')\n")
+    monkeypatch.setattr(tools.calls, "SCRIPT", broken)
+    with Caller() as caller, pytest.raises(RuntimeError, match="KeyError: 'a part of it'"):
+        caller.probe(DIVIDE, "f", "", ["4, 2"])

@@ -247,6 +247,27 @@ def test_edits_that_break_lines_or_blocks_are_refused(source: str, old: str, new
         _edit(source, old, new)
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "tokens"),
+    [
+        (3, 3, ("x",)),  # before text
+        (4, 4, ("x",)),  # after it
+        (4, 9, ()),  # text meets text
+        (8, 8, ("x",)),  # in the format
+    ],
+)
+def test_parts_of_an_f_string_do_not_grow_together(start: int, end: int, tokens: tuple) -> None:
+    module = Module(b'x = f"a {x!r:>{w}} b {y}"\n')
+    with pytest.raises(EditError, match="goes on with"):
+        splice(module, Edit(start, end, tokens))
+
+
+def test_an_interpolation_is_exchanged_and_so_is_the_prefix() -> None:
+    module = Module(b'x = f"a {x} b"\n')
+    assert apply_edit(module, Edit(5, 6, ("y",))) == b'x = f"a {y} b"\n'
+    assert apply_edit(module, Edit(2, 3, ('rf"',))) == b'x = rf"a {x} b"\n'
+
+
 def test_a_span_outside_the_file_is_refused() -> None:
     with pytest.raises(EditError, match="not in 0"):
         splice(Module(b"a\n"), Edit(1, 9, ("b",)))

@@ -190,3 +190,13 @@ class Box:
     others = {"self . count -= 1 <NEWLINE>", "self . show ( thing ) <NEWLINE>"}
     assert lent == {"self . things . append ( thing ) <NEWLINE>", *others}
     assert all(unit.start <= edit.start <= unit.end for edit in found)
+
+
+def test_no_keyword_is_given_twice() -> None:
+    """The parser alone does not see it, so each would cost a run."""
+    module = Module(b"def f(a, b):\n    return g(sorted(a, key=len), key=b)\n")
+    insert = next(operator for operator in OPERATORS if operator.name == "argument_insert")
+    results = _results(insert, module, Scope.of(module, module.units[0]))
+    assert any("sorted(a, key=len, reverse=True)" in text for text in results)
+    for text in results:
+        compile(text, "edited", "exec")

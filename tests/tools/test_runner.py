@@ -6,14 +6,18 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import tools.dispatch
 import tools.runner
 from tools import baseline
+from tools.link import Link
 from tools.records import Records
 from tools.runner import Limits, Outcome, Runner, RunnerError, TestResult
 
@@ -122,6 +126,30 @@ class TestLengths(unittest.TestCase):
 """
 
 
+def test_the_expected_side_may_come_first_and_stand_in_a_doctest(tmp_path: Path) -> None:
+    (tmp_path / "words.py").write_text(
+        'def title(word):\n    """Its title.\n\n    >>> title("a b")\n    \'A b\'\n    """\n    return word\n\n\n'
+        'def first(words):\n    """\n    >>> first([])\n    """\n    return words[0]\n'
+    )
+    (tmp_path / "test_words.py").write_text(
+        "import unittest\nimport pytest\nfrom words import title\n\n"
+        "@pytest.mark.parametrize(('word', 'made'), [('a', 'A')])\n"
+        "def test_plain(word, made):\n    assert made == title(word)\n\n"
+        "class TestIt(unittest.TestCase):\n    def test_it(self):\n        self.assertEqual('A', title('a'))\n"
+    )
+    with Runner(tmp_path, sys.executable, ["--doctest-modules"]) as runner:
+        run = runner.baseline()
+    told = {f.nodeid.rpartition("::")[2]: f for f in run.failures}
+    for name in ("test_plain[a-A]", "test_it"):
+        assert (told[name].actual, told[name].expected) == ("'a'", "'A'")
+    example = told["words.title"]
+    assert (example.actual, example.expected, example.operator) == ("'a b'", "'A b'", "==")
+    assert example.test_line == 'title("a b")'
+    assert example.message == ">>> title(\"a b\"): 'a b' is not 'A b'"
+    raised = told["words.first"]
+    assert (raised.exception, raised.frames[-1].line) == ("IndexError", 14)
+
+
 def test_what_runs_to_tell_of_a_failure_is_not_covered_by_it(tmp_path: Path) -> None:
     (tmp_path / "lengths.py").write_text(TOLD)
     (tmp_path / "test_lengths.py").write_text(TELLING)
@@ -208,6 +236,7 @@ def test_a_slow_test_after_a_hang_is_told_from_it(repo, monkeypatch) -> None:
 def test_a_slow_test_that_looked_like_a_hang_costs_no_repair(repo, monkeypatch, repaired) -> None:
     monkeypatch.setattr(baseline, "QUICK", 0.1)
     monkeypatch.setattr(baseline, "UNTRACED", 0.1)
+    monkeypatch.setattr(baseline, "SLOWER", 0)  # however slow the machine is
     monkeypatch.setattr(tools.runner, "HELD", 3)
     root = repo("single")
     text = SLOW if repaired else SLOW.replace("test_count", "helper")
@@ -227,6 +256,7 @@ def test_a_slow_test_that_looked_like_a_hang_costs_no_repair(repo, monkeypatch, 
 def test_what_a_cut_test_is_is_not_asked_when_time_is_over(repo, monkeypatch) -> None:
     monkeypatch.setattr(baseline, "QUICK", 0.1)
     monkeypatch.setattr(baseline, "UNTRACED", 0.1)
+    monkeypatch.setattr(baseline, "SLOWER", 0)  # however slow the machine is
     monkeypatch.setattr(tools.runner, "HELD", 2)
     root = repo("single")
     (root / "test_wordcount.py").write_text(SLOW)
@@ -244,6 +274,7 @@ def test_what_a_cut_test_is_is_not_asked_when_time_is_over(repo, monkeypatch) ->
 def test_a_hang_that_is_settled_stays_one(repo, monkeypatch) -> None:
     monkeypatch.setattr(baseline, "QUICK", 0.1)
     monkeypatch.setattr(baseline, "UNTRACED", 0.1)
+    monkeypatch.setattr(baseline, "SLOWER", 0)  # however slow the machine is
     monkeypatch.setattr(tools.runner, "HELD", 2)
     root = repo("single")
     (root / "test_wordcount.py").write_text(
@@ -417,7 +448,7 @@ def test_a_loop_at_import_is_reported(repo) -> None:
     root = repo("single")
     (root / "wordcount.py").write_text("while True: pass\n")
     with pytest.raises(RunnerError, match="did not finish collecting") as caught:
-        Runner(root, sys.executable, limits=Limits(setup_seconds=2.0)).__enter__()
+        Runner(root, sys.executable, limits=Limits(collect_seconds=2.0)).__enter__()
     assert "loop" in caught.value.hint
 
 
@@ -486,6 +517,38 @@ def test_a_killed_worker_is_replaced_once(repo, which: int) -> None:
         with pytest.raises(RunnerError, match="died twice"):
             runner.validate(good, failing)
     assert worker_processes(root) == []
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_a_worker_that_another_thread_starts_is_ended_too(repo, monkeypatch, started: bool) -> None:
+    """A run that is interrupted while its first suite begins; its thread may not start what nobody ends."""
+    root, making, links = repo("single"), threading.Event(), []
+
+    class Slow(Link):
+        def __init__(self, python: str, settings: dict[str, Any]) -> None:
+            if not started:
+                making.set()
+                time.sleep(0.3)
+            super().__init__(python, settings)
+            links.append(self)
+            making.set()
+
+    monkeypatch.setattr(tools.dispatch, "Link", Slow)
+    runner, errors = Runner(root, sys.executable), []
+
+    def baseline() -> None:
+        try:
+            runner.baseline()
+        except (RunnerError, OSError) as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=baseline)
+    thread.start()
+    making.wait()
+    runner.close()
+    thread.join()
+    assert errors and len(links) == 1
+    assert not links[0].scratch.exists() and worker_processes(root) == []
 
 
 def test_a_killed_slot_is_replaced_every_time(repo) -> None:

@@ -303,11 +303,6 @@ CANDIDATES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def lean(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-
-
 def project(root: Path, settings: str = "", **files: str) -> Path:
     root.mkdir()
     (root / "shop.py").write_text(MODULE)
@@ -356,7 +351,9 @@ def test_direct_and_plain_judge_alike(tmp_path: Path, settings: str, interpreter
             "test_that_swallows_an_assertion", "test_thread",
         }  # fmt: skip
         assert left <= expected and len(direct) >= 26
-        assert disagreements(runner, tests, CANDIDATES) == []
+        # other interpreters: enough to see that they are no other
+        some = CANDIDATES if interpreter == sys.executable else CANDIDATES[::3]
+        assert disagreements(runner, tests, some) == []
 
 
 def test_what_needs_the_protocol_takes_it(tmp_path: Path, interpreter: str) -> None:

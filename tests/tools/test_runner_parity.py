@@ -15,6 +15,7 @@ from tools.runner import Limits, Runner
 
 TESTS = Path(__file__).parents[1]
 REPOS = TESTS / "fixtures" / "repos"
+MUTANTS = int(os.environ.get("TRM_PARITY_MUTANTS", "8"))
 
 spec = importlib.util.spec_from_file_location("parity", TESTS / "parity.py")
 assert spec is not None and spec.loader is not None
@@ -24,12 +25,13 @@ spec.loader.exec_module(parity)
 
 
 def judged(
-    repo: str, path: str, tmp_path: Path, step: int, first: int = 0
+    repo: str, path: str, tmp_path: Path, about: int, first: int = 0
 ) -> tuple[list[Any], int]:
+    """The cases of about so many mutants, evenly chosen, on which the two disagree; how many were judged."""
     root = tmp_path / repo
     shutil.copytree(REPOS / repo, root)
-    chosen = list(parity.mutants((root / path).read_bytes()))[first::step]
-    assert chosen
+    every = list(parity.mutants((root / path).read_bytes()))
+    chosen = every[first :: max(1, round(len(every) / about))]
     with Runner(root, sys.executable, limits=Limits(wall_floor=1.0)) as runner:
         tests = [result.nodeid for result in runner.baseline().results]
         cases = list(parity.compare(runner, path, chosen, tests))
@@ -54,17 +56,17 @@ FIXTURES = [
 ]
 
 
-@pytest.mark.parametrize(("repo", "path"), [("single", "wordcount.py")])
-def test_a_sample_of_mutants_is_judged_alike(repo: str, path: str, tmp_path: Path) -> None:
-    wrong, count = judged(repo, path, tmp_path, step=9)
+def test_a_sample_of_mutants_is_judged_alike(tmp_path: Path) -> None:
+    wrong, count = judged("single", "wordcount.py", tmp_path, 3)
     assert count >= 3
     assert wrong == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("repo", "path"), FIXTURES)
-def test_every_mutant_is_judged_alike(repo: str, path: str, tmp_path: Path) -> None:
-    wrong, count = judged(repo, path, tmp_path, step=1)
+def test_mutants_of_every_layout_are_judged_alike(repo: str, path: str, tmp_path: Path) -> None:
+    """TRM_PARITY_MUTANTS=N takes more."""
+    wrong, count = judged(repo, path, tmp_path, max(16, MUTANTS))
     assert count >= 8
     assert wrong == []
 
@@ -73,7 +75,7 @@ def test_every_mutant_is_judged_alike(repo: str, path: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("first", range(3))
 def test_what_suites_are_made_of_is_judged_alike(first: int, tmp_path: Path) -> None:
     """State, caches, closures, class bodies, generators, threads, event loops, fixtures, doctests and so on: a part each."""
-    wrong, count = judged("covers", "shop.py", tmp_path, step=9, first=first)
+    wrong, count = judged("covers", "shop.py", tmp_path, 16, first)
     assert count >= 8
     assert wrong == []
 
@@ -93,8 +95,7 @@ def test_mutants_of_real_packages_are_judged_alike(
     if reason := parity.fetch([package], cache):
         pytest.skip(f"{name} cannot be had: {reason}")
     monkeypatch.setenv("PYTHONPATH", "")  # it is changed, and put back at the end
-    count = int(os.environ.get("TRM_PARITY_MUTANTS", "8"))
-    cases = parity.judge(package, cache, tmp_path, sys.executable, count, seed=0)
-    assert len(cases) == count
+    cases = parity.judge(package, cache, tmp_path, sys.executable, MUTANTS, seed=0)
+    assert len(cases) == MUTANTS
     assert [case for case in cases if not case.same] == []
     assert {case.accepted for case in cases} >= {False}

@@ -14,6 +14,7 @@ def main(
     from trm.mesh import connect
     from trm.train import train
 
+    jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of the time here
     if coordinator:
         connect(coordinator, 2, int(process))
     model = ModelConfig(

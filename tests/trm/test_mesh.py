@@ -35,7 +35,7 @@ def begin(data: Path, out: Path, steps: int, devices: int, tensor: int = 1, *mor
 
 
 def told(*processes: subprocess.Popen) -> list[dict]:
-    answers = [process.communicate(timeout=300)[0] for process in processes]
+    answers = [process.communicate(timeout=900)[0] for process in processes]
     assert not any(process.returncode for process in processes)
     return [json.loads(answer.splitlines()[-1]) for answer in answers]
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agent.model_cli import _line, _trained
+from agent.train_cli import _line, _trained
 from trm import train as training
 from trm.config import Config, TrainConfig
 from trm.data.pipeline import Shard
@@ -63,7 +63,7 @@ def sizes(config, data):
     """Operations of the step on a batch of eight, after 0, 1 and 2 steps without gradient."""
     batch = Shard(data / "shard-00000").collate(range(8), 64)
     state = jax.eval_shape(lambda: new_state(config))
-    program = make_step(config.model, config.train, 0).trace(state, batch, np.int32(0)).jaxpr
+    program = make_step(config.model, config.train).trace(state, batch, np.int32(0)).jaxpr
     return [operations(program, turns) for turns in range(3)]
 
 
@@ -92,10 +92,9 @@ def test_a_cpus_peak_is_measured_once_and_its_simulated_devices_share_it():
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_report_has_the_share_of_the_peak_where_that_is_known(
-    config, data, tmp_path, monkeypatch, cache_home, known
+    config, data, tmp_path, monkeypatch, known
 ):
     """Positions a second and MFU come from one clock: their quotient says how many operations a position was."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
     monkeypatch.setattr(training, "peak", lambda *_: 1e9 if known else None)
     seen = []
 

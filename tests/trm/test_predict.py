@@ -21,11 +21,6 @@ EDITS = [(9, 10, (">", "=")), (0, 0, ("return", "<NEWLINE>")), (3, 19, ()), (27,
          (11, 13, ("a", "-", "limit", "+", "b")), (2, 3, ("<INDENT>",)), (9, 10, (">", "+"))]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, cache_home):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
-
-
 @pytest.fixture(scope="module")
 def analysis(predictor, encoded):
     return predictor.analyse(encoded[0])
@@ -79,6 +74,23 @@ def test_bounds_are_above_scores(predictor, analysis, proposals):
     bound, score = predictor.score(analysis, edits, 1), predictor.score(analysis, edits)
     assert (bound >= score - 1e-4).all()
     assert (bound > score + 1e-3).any()
+
+
+def test_slots_that_were_counted_are_not_counted_again(predictor, analysis, proposals):
+    edits = EDITS + [(p.start, p.end, p.tokens) for p in proposals]
+    targets = predictor.targets(analysis, edits)
+    known = [(0, 0.0)] * len(edits)
+    for depth in (1, 2, 5, 17):
+        slots = [depth + index % 3 for index in range(len(edits))]  # not all as deep
+        scores = predictor.score_targets(analysis, targets, slots, known)
+        np.testing.assert_allclose(
+            scores, predictor.score_targets(analysis, targets, slots), atol=1e-4
+        )
+        known = [
+            (min(count, len(target.piece)), score)
+            for count, score, target in zip(slots, scores, targets, strict=True)
+        ]
+    np.testing.assert_allclose(scores, predictor.score(analysis, edits), atol=1e-4)
 
 
 def test_what_the_heads_cannot_express_has_no_score(predictor, analysis):

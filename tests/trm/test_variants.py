@@ -23,11 +23,6 @@ LENGTH = 64
 EDITS = [(9, 10, ("<",)), (0, 1, ()), (26, 26, ("b", "+", "a"))]
 
 
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, cache_home):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
-
-
 @pytest.fixture(scope="module")
 def batch(vocab, encoded):
     writer = ShardWriter()

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from tools.source.leaves import DEDENT, INDENT, LAYOUT, NEWLINE, Leaf, Module, Unit
 from tools.source.writer import (
     CLOSERS,
+    F_STRING_START,
     OPENERS,
+    QUOTES,
     EditError,
     Writer,
     blank_between,
@@ -60,6 +62,9 @@ class Splice:
         return Splice(self.start, self.start + len(self.text), data[self.start : self.end])
 
 
+_TEXT = "string_content"  # of an f-string
+
+
 class _Fitter:
     """Finds the bytes that an edit replaces and the text that goes there.
 
@@ -85,6 +90,7 @@ class _Fitter:
             raise EditError("the edit changes the indentation of what follows it")
         if any(pair == (INDENT, DEDENT) for pair in itertools.pairwise(tokens)):
             raise EditError("the edit writes an empty block")
+        self._check_f_string()
         if not tokens:
             self._check_brackets(self._brackets_at(self.edit.start))
             return self._delete()
@@ -93,6 +99,23 @@ class _Fitter:
         self._check_brackets(self.text.brackets)
         end = self._end(ends_open, begin)
         return Splice(begin, max(begin, end), str(self.text).encode("utf-8"))
+
+    def _check_f_string(self) -> None:
+        """What stays of an f-string must not grow together with what comes beside it: its text and format are one token each."""
+        tokens = self.edit.tokens
+        before = self.before.kind if self.before else ""
+        after = self.after.kind if self.after else ""
+        if tokens:
+            if before == "format_specifier" and tokens[0] != "}":
+                raise EditError("the edit goes on with a format specifier")
+            last = tokens[-1]
+            joined = (before == _TEXT and tokens[0] not in ("{", *QUOTES)) or (
+                after == _TEXT and last != "}" and not F_STRING_START.fullmatch(last)
+            )
+        else:
+            joined = before == after == _TEXT
+        if joined:
+            raise EditError("the edit goes on with the text of an f-string")
 
     def _brackets_at(self, index: int) -> list[str]:
         depths = self.module.depths

@@ -17,8 +17,9 @@ _NO_SPACE_BEFORE = frozenset({")", "]", "}", ",", ":", ";"})
 _SIGNS = frozenset({"-", "+", "*", "**", "~"})
 OPENERS = {"(": ")", "[": "]", "{": "}"}
 CLOSERS = frozenset(OPENERS.values())
+QUOTES = ('"', "'", '"""', "'''")
 _CONSTANTS = frozenset({"None", "True", "False", "..."})
-_F_STRING_START = re.compile(r"(?i:[frt]*[ft][frt]*)(\"\"\"|\'\'\'|\"|\')")
+F_STRING_START = re.compile(r"(?i:[frt]*[ft][frt]*)(\"\"\"|\'\'\'|\"|\')")
 _CONTINUATION = re.compile(r"\\\r?\n")
 
 
@@ -166,9 +167,9 @@ class Writer:
                 self.brackets.pop()
         elif token in OPENERS:
             self.brackets.append(token)
-        elif inner == "string_start" and token in ('"', "'", '"""', "'''"):
+        elif inner == "string_start" and token in QUOTES:
             self.brackets.pop()
-        elif inner != "string_start" and _F_STRING_START.fullmatch(token):
+        elif inner != "string_start" and F_STRING_START.fullmatch(token):
             self.brackets.append("string_start")
 
     def __str__(self) -> str:

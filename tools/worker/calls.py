@@ -248,7 +248,8 @@ def main():
         del sys.path[0]
     worker = load("worker")
     namespaces, confine = worker.sibling("namespaces"), worker.sibling("confine")
-    worker.sibling("failures")
+    for name in ("expectation", "failures"):
+        worker.sibling(name)
     settings["fds"] = []
     # what preludes import, once: forks then have it
     for name in settings["modules"]:

@@ -3,13 +3,17 @@
 Standard library only, Python >= 3.8.
 """
 
+import difflib
 import itertools
 import os
 import reprlib
 import sys
 import types
 
+expectation = sys.modules["_trm_worker_expectation"]
+
 LONG = 60  # signs of a value that is told whole
+SOUGHT = 200  # signs of a text by which it is found in another
 DEEPEST = 8  # steps into values
 LARGEST = 4000  # items of containers that are compared one by one
 _repr = reprlib.Repr()
@@ -40,6 +44,20 @@ def sides(actual, expected):
     except BaseException:  # a comparison of the code under test
         pass
     return short(actual, 400), short(expected, 400)
+
+
+def within(part, whole):
+    """Texts of the sides of a failed `part in whole`: of a text the part that is most like the one that was looked for."""
+    if type(part) is str and type(whole) is str and part:
+        known = whole[:LARGEST]
+        sought = part[:SOUGHT]
+        matcher = difflib.SequenceMatcher(None, known, sought, False)
+        same = matcher.find_longest_match(0, len(known), 0, len(sought))
+        begin = max(0, same.a - same.b)
+        whole = known[begin : begin + len(part)]
+        if len(part) > LONG:
+            return sides(whole, part)
+    return short(whole, 400), short(part, 400)
 
 
 def _differing(actual, expected):
@@ -77,8 +95,27 @@ def _differing(actual, expected):
     return None
 
 
+def raised(error):
+    """What the code under test raised: doctest wraps it."""
+    if type(error).__name__ == "UnexpectedException" and hasattr(error, "exc_info"):
+        return error.exc_info[1]
+    return error
+
+
+def written(error):
+    """Of a doctest that failed, what was printed, what should have been, and the source; None of other failures."""
+    if type(error).__name__ != "DocTestFailure" or not hasattr(error, "example"):
+        return None
+    example = error.example
+    return tuple(text.strip()[:400] for text in (error.got, example.want, example.source))
+
+
 def describe(error):
     """(type name, message) of an exception."""
+    error = raised(error)
+    if written(error):
+        actual, wanted, source = written(error)
+        return type(error).__name__, ">>> %s: %s is not %s" % (source, actual, wanted)
     try:
         message = str(error)
     except BaseException as other:
@@ -190,6 +227,8 @@ def _where(frame, line):
 def failure(nodeid, error, traceback, tree, test_path, compared):
     """A JSON-able account of a failed test. `compared`: (operator, actual, expected) or None."""
     frames, all_frames = [], []
+    if raised(error) is not error:
+        error, traceback = raised(error), raised(error).__traceback__
     while traceback is not None:
         all_frames.append((traceback.tb_frame, traceback.tb_lineno))
         traceback = traceback.tb_next
@@ -212,16 +251,29 @@ def failure(nodeid, error, traceback, tree, test_path, compared):
         )
     kind, message = describe(error)
     operator, actual, expected = compared or (None, None, None)
-    if compared is None:
+    asking = all_frames[-1] if all_frames else None  # whose statement compares
+    if written(error):
+        operator, (actual, expected, test_line) = "==", written(error)
+        asking = None
+    elif compared is None:
         # unittest's assertEqual family keeps both sides as its arguments `first` and `second`.
-        for frame, _ in all_frames:
+        for place, (frame, _) in enumerate(all_frames):
             code = frame.f_code
             if "unittest" not in code.co_filename or not code.co_name.startswith("assert"):
                 continue
+            if code.co_name == "assertIn" and "container" in frame.f_locals:
+                operator = "in"
+                actual, expected = within(frame.f_locals["member"], frame.f_locals["container"])
+                break
             if "first" in code.co_varnames[:3] and "second" in frame.f_locals:
                 operator = {"assertEqual": "=="}.get(code.co_name, code.co_name)
                 actual, expected = sides(frame.f_locals["first"], frame.f_locals["second"])
+                asking = all_frames[place - 1]
                 break
+    if operator == "==" and asking is not None:
+        code, line = asking[0].f_code, _where(*asking)
+        if expectation.comes_first(code.co_filename, code.co_firstlineno, line):
+            actual, expected = expected, actual
     if len(frames) > 60:
         frames = frames[:20] + frames[-40:]
     frame = all_frames[-1][0] if all_frames else None

@@ -64,6 +64,7 @@ class RanCode:
     def __init__(self, tree):
         self.tree, self.codes = tree, set()
         self._tool, self._waiting, self._on = None, False, False
+        self._rewrite = None  # pytest's own, while another one stands in its place
 
     def start(self):
         self._waiting = True
@@ -91,8 +92,10 @@ class RanCode:
             self._tool = tool
         else:
             # A tracer that wants no lines is called per call only; a profiler also for C calls.
-            sys.settrace(self._call)
-            threading.settrace(self._call)
+            tracer = self._tracer()
+            sys.settrace(tracer)
+            threading.settrace(tracer)
+            self._spare_rewriting(tracer)
 
     def stop(self):
         self._waiting = False
@@ -103,16 +106,50 @@ class RanCode:
         elif self._on:
             sys.settrace(None)
             threading.settrace(None)
+        if self._rewrite is not None:
+            sys.modules["_pytest.assertion.rewrite"]._rewrite_test = self._rewrite
+            self._rewrite = None
+
+    def _spare_rewriting(self, tracer):
+        """Not traced while pytest rewrites assertions: no code of the project runs, and many small calls would."""
+        module = sys.modules.get("_pytest.assertion.rewrite")
+        rewrite = getattr(module, "_rewrite_test", None)
+        if rewrite is None:
+            return
+
+        def untraced(*arguments):
+            traced = sys.gettrace() is tracer
+            if traced:
+                sys.settrace(None)
+            try:
+                return rewrite(*arguments)
+            finally:
+                if traced:
+                    sys.settrace(tracer)
+
+        self._rewrite = rewrite
+        module._rewrite_test = untraced
 
     def _started(self, code, offset):
         if self.tree.relative(code.co_filename) is not None:
             self.codes.add(code)
         return MONITORING.DISABLE
 
-    def _call(self, frame, event, argument):
-        code = frame.f_code
-        if self.tree.relative(code.co_filename) is not None:
-            self.codes.add(code)
+    def _tracer(self):
+        """Called for each call of any function: one look at a set for all but the project's."""
+        foreign, relative, seen = set(), self.tree.relative, self.codes.add
+
+        def tracer(frame, event, argument):
+            code = frame.f_code
+            name = code.co_filename
+            if name in foreign:
+                return
+            if relative(name) is None:
+                foreign.add(name)
+            else:
+                seen(code)
+
+        return tracer
 
 
 class Lines:

@@ -119,6 +119,8 @@ class Plugin:
         if self.want_compare:
             if op == "==":
                 self.compared = op, *failures.sides(left, right)
+            elif op == "in":
+                self.compared = op, *failures.within(left, right)
             else:
                 self.compared = op, failures.short(left, 400), failures.short(right, 400)
 

@@ -132,7 +132,7 @@ def main():
     guards = enter(settings, namespaces, confine)
     try:
         become_pytest(settings)
-        for name in ("observe", "failures", "swap", "direct"):
+        for name in ("observe", "expectation", "failures", "swap", "direct"):
             sibling(name)
         session = sibling("session")
         sibling("items")

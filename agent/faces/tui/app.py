@@ -21,29 +21,29 @@ What the CLI calls (import it late; this module imports textual):
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from agent.events import (
     CandidateTried,
     Event,
-    Finished,
     PatchFound,
     PatchRejected,
     Started,
     Suspect,
 )
-from agent.faces.tui.base import BaseApp, run_app, told
-from agent.faces.tui.feed import Feed
+from agent.faces.tui.base import told
+from agent.faces.tui.bisect_app import BisectApp
+from agent.faces.tui.live import RunApp, RunResult, run_fed_app
 from agent.faces.tui.playback import Playback
+from agent.faces.tui.screens.bisect import BisectScreen
 from agent.faces.tui.screens.edit import EditScreen
 from agent.faces.tui.screens.fix import FixScreen
 from agent.faces.tui.screens.help import FIX as PAGE
-from agent.faces.tui.state import Timeline
+from agent.faces.tui.state import RunState, Timeline
 from agent.faces.tui.summary import summary_lines
 
 Deed = Callable[[PatchFound], str]
@@ -51,31 +51,20 @@ Attempt = Callable[[Started, Sequence[str], Suspect, str, int, float], Sequence[
 Open = Callable[[Path, int], object]
 Decided = Literal["", "applied", "committed", "dropped"]
 
-REFRESH = 1 / 20
-"""Seconds between two redraws at least."""
-DRAIN_SECONDS = 0.015
-"""Time that one redraw may spend on taking events in; the rest waits for the next one."""
-DRAIN_EVENTS = 200
-
 DONE: dict[str, Decided] = {"apply": "applied", "commit": "committed", "drop": "dropped"}
 
 
 @dataclass(frozen=True)
-class FixResult:
-    """What the user decided. `decision` is "" if they left without deciding; `message` is what the callback said.
-
-    `finished` is None if they left before the run's end (exit code 130 then). `summary` are plain lines to print.
-    """
+class FixResult(RunResult):
+    """Also what the user decided: "" if they left without deciding; `message` is what the callback said."""
 
     decision: Decided
     message: str
     patch: PatchFound | None
-    finished: Finished | None
-    summary: tuple[str, ...]
 
 
-class FixApp(BaseApp[FixResult]):
-    """Routes events to the screen and keys to the callbacks."""
+class FixApp(RunApp[FixResult]):
+    """Routes keys to the callbacks."""
 
     PAGE = PAGE
 
@@ -92,62 +81,21 @@ class FixApp(BaseApp[FixResult]):
         title: str = "",
         theme: str = "dark",
     ) -> None:
-        super().__init__(theme)
-        self.playback = playback
         self.fix_screen = FixScreen(playback, title)
-        self.feed = Feed(events, self.post_message) if events is not None else None
-        self._stop = stop
+        super().__init__(self.fix_screen, events=events, stop=stop, theme=theme)
         self._deeds = deeds or {}
         self._reject, self._attempt, self._open = on_reject, on_attempt, on_open
         self._texts: dict[Suspect, str] = {}
         self._latest: PatchFound | None = None
         self._wanted: tuple[str, PatchFound] | None = None
-        self._busy = False
-        self._stopping = False
-        self._leaving = False
         self._decision: Decided = ""
         self._decision_message = ""
-        self._drawn_at = 0.0
-        self._scheduled = False
-        self._began = time.monotonic()
-
-    def say(self, message: str) -> None:
-        self.fix_screen.say(message)
-
-    def on_mount(self) -> None:
-        self.push_screen(self.fix_screen)
-        if self.feed is not None:
-            self.feed.start()
-            self.set_interval(1.0, self._second)
-        else:
-            self._ticked = time.monotonic()
-            self.set_interval(REFRESH, self._replay_tick)
 
     # -- events in
 
-    def on_feed_arrived(self) -> None:
-        """Events wait: take them at the next redraw, at most one every `REFRESH` seconds."""
-        if not self._scheduled:
-            self._scheduled = True
-            wait = self._drawn_at + REFRESH - time.monotonic()
-            self.set_timer(max(0.001, wait), self._drain)
-
-    def _drain(self) -> None:
-        assert self.feed is not None
-        self._scheduled = False
-        deadline = time.monotonic() + DRAIN_SECONDS
-        ended = self.feed.ended  # before taking: what came before the end is then certainly taken
-        while self.feed.waiting and time.monotonic() < deadline:
-            for event in self.feed.take(DRAIN_EVENTS):
-                self.playback.timeline.append(event)
-                self._note(event)
-            self.playback.tick(0)
-        self._drawn_at = time.monotonic()
-        self.fix_screen.show()
-        if self.feed.waiting:
-            self.on_feed_arrived()
-        elif ended:
-            self._search_over()
+    def took(self, item: Event) -> None:
+        super().took(item)
+        self._note(item)
 
     def _note(self, event: Event) -> None:
         """Which patch is the newest."""
@@ -156,42 +104,18 @@ class FixApp(BaseApp[FixResult]):
         elif isinstance(event, PatchRejected):
             self._latest = None
 
-    def _search_over(self) -> None:
-        assert self.feed is not None
-        if self.feed.error is not None:
-            self._leave()
-        elif self._wanted is not None:
+    def ended(self) -> None:
+        if self._wanted is not None and self.feed is not None and self.feed.error is None:
             kind, patch = self._wanted
             self._wanted = None
             self._perform(kind, patch)
-        elif self._leaving:
-            self._leave()
-        elif self._stopping:
-            self.say("")
-
-    def _second(self) -> None:
-        if not self._searching:
-            return
-        self.fix_screen.seconds = time.monotonic() - self._began
-        if self.fix_screen.is_attached and self.fix_screen.is_mounted:
-            self.fix_screen.show_bars()
-
-    def _replay_tick(self) -> None:
-        now = time.monotonic()
-        passed, self._ticked = now - self._ticked, now
-        if self.playback.tick(passed):
-            self.fix_screen.show()
-
-    @property
-    def _searching(self) -> bool:
-        return self.feed is not None and not (self.feed.ended and not self.feed.waiting)
+        else:
+            super().ended()
 
     # -- keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         patch = self.playback.state.patch
-        if action == "copy_diff":
-            return patch is not None
         if action == "deed":
             kind = str(parameters[0])
             able = self._deeds.get(kind) is not None or kind == "drop"
@@ -201,7 +125,7 @@ class FixApp(BaseApp[FixResult]):
             able = (self._attempt if action == "edit" else self._open) is not None
             free = not (self._decision or self._busy)
             return able and free and bool(self.playback.state.suspects)
-        return True
+        return super().check_action(action, parameters)
 
     def action_deed(self, kind: str) -> None:
         patch = self.playback.state.patch
@@ -257,7 +181,9 @@ class FixApp(BaseApp[FixResult]):
             self._busy = True
             self.say("Running all tests with your change; nothing is written …")
             red = [test.nodeid for test in state.tests]
-            work = partial(self._attempt, started, red, suspect, text, state.tried + 1, state.at)
+            work = partial(
+                self._attempt, started, red, suspect, text, state.tried + 1, state.seconds
+            )
             self.run_worker(partial(self._try_in_thread, work), thread=True, group="deed")
 
         line = self.fix_screen.line_of(suspect)
@@ -274,7 +200,7 @@ class FixApp(BaseApp[FixResult]):
     def _attempted(self, events: Sequence[Event]) -> None:
         tried = next(event for event in events if isinstance(event, CandidateTried))
         for event in events:
-            self.playback.timeline.append(event)
+            self.playback.take(event)
             self._note(event)
         self.playback.end()
         self.fix_screen.show()
@@ -298,51 +224,20 @@ class FixApp(BaseApp[FixResult]):
         else:
             self.say("If you saved a change, this run knows nothing of it: fix again.")
 
-    def action_copy_diff(self) -> None:
-        patch = self.playback.state.patch
-        if patch is not None:
-            self.copy_to_clipboard(patch.diff)
-            self.say("Diff copied to the clipboard.")
-
-    def _ask_to_stop(self) -> None:
-        self._stopping = True
-        self._stop()
-
-    async def action_quit(self) -> None:
-        """Stop the search and leave when it has ended; a second time: leave at once."""
-        if self._leaving or not (self._searching or self._busy):
-            self._leave()
-            return
-        self._leaving = True
-        if self._searching and not self._stopping:
-            self._ask_to_stop()
-        self.say("Stopping the search … q again leaves at once.")
-
     async def action_cancel(self) -> None:
-        """Stop the search; a second time, or when none runs: leave."""
         if self._searching and not self._stopping:
             self._wanted = None
-            self._ask_to_stop()
-            self.say("Stopping the search … Ctrl+C again leaves at once.")
-        else:
-            self._leave()
+        await super().action_cancel()
 
-    def _leave(self) -> None:
-        if self.feed is not None:
-            self.feed.abandon()
-        timeline = self.playback.timeline
-        timeline.seek(len(timeline))
-        state = timeline.state
+    def result(self, state: RunState) -> FixResult:
         decided = self._decision if self.playback.live else "replayed"
         summary = summary_lines(state, decided, self._decision_message)
-        self.exit(
-            FixResult(
-                self._decision,
-                self._decision_message,
-                state.patch,
-                state.finished,
-                tuple(summary),
-            )
+        return FixResult(
+            finished=state.finished,
+            summary=tuple(summary),
+            decision=self._decision,
+            message=self._decision_message,
+            patch=state.patch,
         )
 
 
@@ -375,9 +270,13 @@ def fix_app(
 
 def replay_app(
     events: Iterable[Event], *, title: str = "", speed: float = 1.0, theme: str = "dark"
-) -> FixApp:
+) -> RunApp[Any]:
     """The app of `run_replay_app`, not yet running."""
-    playback = Playback(Timeline(events), live=False, speed=speed)
+    timeline = Timeline(events)
+    playback = Playback(timeline, live=False, speed=speed)
+    first = timeline.events[0] if timeline.events else None
+    if isinstance(first, Started) and first.rank == "bisect":
+        return BisectApp(BisectScreen(playback, title), theme=theme)
     return FixApp(playback, title=title, theme=theme)
 
 
@@ -411,7 +310,7 @@ def run_fix_app(
         title=title,
         theme=theme,
     )
-    return _run(app, mouse)
+    return run_fed_app(app, mouse)
 
 
 def run_replay_app(
@@ -421,13 +320,6 @@ def run_replay_app(
     speed: float = 1.0,
     theme: str = "dark",
     mouse: bool = True,
-) -> FixResult:
-    """Replay a recorded run on the same screen. Raises ValueError for an unknown theme or a speed that is not above 0."""
-    return _run(replay_app(events, title=title, speed=speed, theme=theme), mouse)
-
-
-def _run(app: FixApp, mouse: bool) -> FixResult:
-    result = run_app(app, mouse)
-    if app.feed is not None and app.feed.error is not None:
-        raise app.feed.error
-    return result
+) -> RunResult:
+    """Replay a recorded run on the screen that it had. Raises ValueError for an unknown theme or a speed that is not above 0."""
+    return run_fed_app(replay_app(events, title=title, speed=speed, theme=theme), mouse)

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from textual.widgets import OptionList
 
 from agent.events import Event
-from agent.faces.tui.base import BaseApp, run_app, told
-from agent.faces.tui.feed import Feed
+from agent.faces.tui.base import run_app, told
 from agent.faces.tui.home import Home, SuiteWatch
+from agent.faces.tui.live import FeedApp
 from agent.faces.tui.screens.forms import LinesScreen, TrainForm
 from agent.faces.tui.screens.help import HOME
 from agent.faces.tui.screens.home import HomeScreen
@@ -26,7 +26,7 @@ from agent.faces.tui.screens.home import HomeScreen
 Command = tuple[str, ...]
 
 
-class HomeApp(BaseApp[Command]):
+class HomeApp(FeedApp[Command, Event]):
     """Keys into a command line, or into one of the callables."""
 
     PAGE = HOME
@@ -45,7 +45,6 @@ class HomeApp(BaseApp[Command]):
         self._know, self._suite, self._stop = know, suite, stop
         self._undo, self._checks = undo, checks
         self.home_screen = HomeScreen()
-        self.feed: Feed[Event] | None = None
         self._busy = False
 
     def on_mount(self) -> None:
@@ -75,35 +74,26 @@ class HomeApp(BaseApp[Command]):
 
     # -- the suite
 
-    def on_feed_arrived(self) -> None:
-        """Events of the suite wait: one redraw at most every 50 ms takes them in."""
-        self.set_timer(0.05, self._drain)
+    def took(self, item: Event) -> None:
+        if self.home_screen.watched is not None:
+            self.home_screen.watched.apply(item)
 
-    def _drain(self) -> None:
+    def drew(self) -> None:
+        self.home_screen.show_progress()
+
+    def ended(self) -> None:
         feed, watch, home = self.feed, self.home_screen.watched, self.home_screen.home
         if feed is None or watch is None or home is None:
             return
-        ended = feed.ended  # before taking: what came before the end is then certainly taken
-        for event in feed.take(1000):
-            watch.apply(event)
-        if feed.waiting:
-            self.on_feed_arrived()
-        elif ended:
-            self.feed = self.home_screen.watched = None
-            suite = watch.result(time.time(), "")
-            message = (
-                told(feed.error)
-                if feed.error
-                else ""
-                if suite
-                else "Stopped: nothing is known anew."
-            )
-            if suite is not None:
-                self.home_screen.home = dataclasses.replace(home, suite=suite)
-            self.say(message)
-            self.home_screen.show()
-            return
-        self.home_screen.show_progress()
+        self.feed = self.home_screen.watched = None
+        suite = watch.result(time.time(), "")
+        message = told(feed.error) if feed.error else ""
+        if suite is not None:
+            self.home_screen.home = dataclasses.replace(home, suite=suite)
+        elif not message:
+            message = "Stopped: nothing is known anew."
+        self.say(message)
+        self.home_screen.show()
 
     def _run_tests(self) -> None:
         if self.feed is not None:
@@ -111,8 +101,7 @@ class HomeApp(BaseApp[Command]):
             self.say("Stopping after the test that is running …")
             return
         self.home_screen.watched = SuiteWatch()
-        self.feed = Feed(self._suite(), self.post_message)
-        self.feed.start()
+        self.follow(self._suite())
         self.home_screen.show()
         self.say("")
 
@@ -159,7 +148,7 @@ class HomeApp(BaseApp[Command]):
         if name == "Fix all":
             self.exit(("fix", home.root, *theme))
         elif name == "Bisect":
-            self.exit(("bisect", home.root))
+            self.exit(("bisect", home.root, *theme))
         elif name == "Replay" and (run := self.home_screen.marked_run):
             self.exit(("replay", run.id, *theme))
         elif name == "Fix marked" and (test := self.home_screen.marked_test):

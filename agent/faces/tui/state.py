@@ -15,6 +15,8 @@ from agent import events as ev
 
 STAGES = ("tests", "locate", "think", "try", "check")
 """The way of a fix as five stations; think and try take turns."""
+BISECT_STAGES = ("tests", "last green", "first red", "change")
+"""The way of a bisect: what fails, where it still passed, the commit since which it fails, what in it."""
 
 KEPT_CANDIDATES = 500
 KEPT_DECISIONS = 200
@@ -42,16 +44,21 @@ class RunState:
     tried: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
     search: ev.SearchProgress | None = None
+    narrowed: list[ev.Narrowing] = field(default_factory=list)
+    probes: list[tuple[ev.Narrowing, ev.Probe]] = field(default_factory=list)
+    running: ev.Probe | None = None
     patch: ev.PatchFound | None = None
     finished: ev.Finished | None = None
     stage: str = "tests"
     visited: set[str] = field(default_factory=set)
     at: float = 0.0
+    idle: float = 0.0
 
     def copy(self) -> RunState:
         """A copy that shares no mutable part with this one."""
         twin = copy.copy(self)
-        for name in ("notes", "tests", "suspects", "steps", "intervals", "decisions", "candidates"):
+        for name in ("notes", "tests", "suspects", "steps", "intervals", "decisions", "candidates",
+                     "narrowed", "probes"):  # fmt: skip
             setattr(twin, name, copy.copy(getattr(self, name)))
         twin.outcomes = self.outcomes.copy()
         twin.visited = self.visited.copy()
@@ -59,6 +66,8 @@ class RunState:
 
     def apply(self, event: ev.Event) -> None:
         """Take one event in. Unknown events only move the clock."""
+        if self.waiting:
+            self.idle += max(0.0, event.at - self.at)
         self.at = max(self.at, event.at)
         match event:
             case ev.Started():
@@ -73,7 +82,7 @@ class RunState:
             case ev.SuiteRan():
                 self.suite = event
                 self.suite_progress = None
-                self._enter("locate")
+                self._enter(self.stages[1])
             case ev.Suspect():
                 if event.rank == 0 and 0 in self.suspects:
                     self.suspects.clear()
@@ -93,6 +102,14 @@ class RunState:
                 if self.intervals and self.intervals[-1].path != event.path:
                     self.intervals.clear()
                 self.intervals.append(event)
+            case ev.Narrowing():
+                self.narrowed.append(event)
+                stage = {"revision": "last green", "commit": "first red"}
+                self._enter(stage.get(event.level, "change"))
+            case ev.Probe():
+                self.running = event if event.verdict == "running" else None
+                if self.narrowed and event.verdict != "running":
+                    self.probes.append((self.narrowed[-1], event))
             case ev.CandidateTried():
                 self.candidates.append(event)
                 self.tried = max(self.tried, event.number)
@@ -110,14 +127,50 @@ class RunState:
                 self._enter("try")
             case ev.Finished():
                 self.finished = event
-                self.suite_progress = None
-                if event.status in ("fixed", "green"):
+                self.suite_progress = self.running = None
+                if event.status in ("fixed", "green", "found"):
                     self.visited.add(self.stage)
 
     def _enter(self, stage: str) -> None:
         if stage != self.stage:
             self.visited.add(self.stage)
             self.stage = stage
+
+    @property
+    def bisecting(self) -> bool:
+        """Whether this is a run of `bisect`."""
+        return self.started is not None and self.started.rank == "bisect"
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stations of this run."""
+        return BISECT_STAGES if self.bisecting else STAGES
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the search waits for what the user says to its patch."""
+        return self.patch is not None and self.finished is None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the search so far, without those that it waited for the user."""
+        return self.at - self.idle
+
+    @property
+    def diff(self) -> str:
+        """The verified patch, or what `bisect` found; "" before."""
+        if self.patch:
+            return self.patch.diff
+        return self.finished.diff if self.finished else ""
+
+    @property
+    def left(self) -> tuple[int, int]:
+        """First and last item of the newest Narrowing that are still in question."""
+        narrowing = self.narrowed[-1]
+        probe = self.probes[-1] if self.probes else None
+        if probe and probe[0] is narrowing:
+            return probe[1].first, probe[1].last
+        return 0, len(narrowing.items) - 1
 
     @property
     def turned_green(self) -> frozenset[str]:

@@ -41,6 +41,21 @@ def summary_lines(state: RunState, decision: str = "", message: str = "") -> lis
     return lines
 
 
+def bisect_lines(state: RunState) -> list[str]:
+    """What a bisect found, readable without colour."""
+    finished = state.finished
+    if finished is None:
+        return [f"Left before the end: {plural(len(state.probes), 'test run')}, nothing found."]
+    lines = [finished.message]
+    if finished.suspects:
+        lines += ["The lines today:", *(f"  {line}" for line in finished.suspects)]
+    if finished.diff:
+        lines += ["", *finished.diff.rstrip("\n").split("\n"), ""]
+    if finished.hint:
+        lines.append(f"hint: {finished.hint}")
+    return lines
+
+
 def plural(number: int, noun: str) -> str:
     """'1 test', '2 tests', '1,200 tests'."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -12,8 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from agent.faces.tui.base import BaseApp, run_app
-from agent.faces.tui.feed import Feed
+from agent.faces.tui.live import FeedApp, run_fed_app
 from agent.faces.tui.screens.help import TRAIN
 from agent.faces.tui.screens.train import TrainScreen
 from agent.faces.tui.training import Training
@@ -21,7 +20,7 @@ from agent.faces.tui.training import Training
 Report = Mapping[str, Any]
 
 
-class TrainApp(BaseApp[Training]):
+class TrainApp(FeedApp[Training, Report]):
     """Reports to the screen; q and ctrl+c save and stop."""
 
     PAGE = TRAIN
@@ -41,27 +40,22 @@ class TrainApp(BaseApp[Training]):
         self.training = Training(steps, seconds)
         self.training.load(history)
         self.train_screen = TrainScreen(self.training, title)
-        self.feed: Feed[Report] = Feed(reports, self.post_message)
+        self._reports = reports
         self._stop = stop
         self._stopping = False
 
     def on_mount(self) -> None:
         self.push_screen(self.train_screen)
-        self.feed.start()
+        self.follow(self._reports)
 
-    def on_feed_arrived(self) -> None:
-        """Reports wait: one redraw at most every 50 ms takes them in."""
-        self.set_timer(0.05, self._drain)
+    def took(self, item: Report) -> None:
+        self.training.apply(item)
 
-    def _drain(self) -> None:
-        ended = self.feed.ended  # before taking: what came before the end is then certainly taken
-        for report in self.feed.take(1000):
-            self.training.apply(report)
+    def drew(self) -> None:
         self.train_screen.show()
-        if self.feed.waiting:
-            self.on_feed_arrived()
-        elif ended:
-            self._leave()
+
+    def ended(self) -> None:
+        self._leave()
 
     def say(self, message: str) -> None:
         self.train_screen.say(message)
@@ -79,7 +73,8 @@ class TrainApp(BaseApp[Training]):
         await self.action_quit()
 
     def _leave(self) -> None:
-        self.feed.abandon()
+        if self.feed is not None:
+            self.feed.abandon()
         self.exit(self.training)
 
 
@@ -98,7 +93,4 @@ def run_train_app(
     app = TrainApp(
         reports, stop=stop, history=history, title=title, steps=steps, seconds=seconds, theme=theme
     )
-    training = run_app(app, mouse)
-    if app.feed.error is not None:
-        raise app.feed.error
-    return training
+    return run_fed_app(app, mouse)

@@ -27,17 +27,17 @@ from tools.source.operators import (
 )
 from tools.source.operators.base import REGISTRY, Candidate, Operator, canonical
 from tools.source.operators.scope import Scope
-from tools.source.operators.view import Item, view_of
+from tools.source.operators.view import Change, Item, view_of
 
 OPERATORS: tuple[Operator, ...] = tuple(REGISTRY)
 FAMILIES: tuple[str, ...] = tuple(dict.fromkeys(operator.family for operator in OPERATORS))
 _TRIES = 4
 
 
-def raw_edits(
+def raw_changes(
     module: Module, unit: Unit, scope: Scope, tiers: Iterable[int]
-) -> Iterator[tuple[Operator, Edit]]:
-    """All edits of a unit by tier, then by place, then by operator; several may have the same result. None is a no-op.
+) -> Iterator[tuple[Operator, Change]]:
+    """All changes of a unit by tier, then by place, then by operator; several may have the same result. None is a no-op.
 
     They are meant to parse, but not each does: `edits.parses` decides.
     """
@@ -51,17 +51,18 @@ def raw_edits(
                         places.append((item.start, rank, number, operator, item))
         places.sort(key=lambda place: place[:3])
         for _, _, _, operator, item in places:
-            for edit in operator.changes(view, scope, item):
-                yield operator, edit
+            for change in operator.changes(view, scope, item):
+                yield operator, change
 
 
 def enumerate_edits(
     module: Module, unit: Unit, scope: Scope, tiers: Iterable[int] = (1, 2, 3, 4)
 ) -> Iterator[Candidate]:
-    """`raw_edits`, of which no two have the same result."""
+    """The edits of `raw_changes`, of which no two have the same result."""
     texts = view_of(module, unit).texts
     seen: set[tuple[int, int, tuple[str, ...]]] = set()
-    for operator, edit in raw_edits(module, unit, scope, tiers):
+    for operator, change in raw_changes(module, unit, scope, tiers):
+        edit = Edit(*change)
         key = canonical(texts, edit)
         if key not in seen:
             seen.add(key)
@@ -94,14 +95,16 @@ def sample_edit(
             at = rng.randrange(total)
             for anchor, size in zip(operator.anchors, sizes, strict=True):
                 if at < size:
-                    edits: list[Edit] = list(operator.changes(view, scope, view.all(anchor)[at]))
+                    edits = list(operator.changes(view, scope, view.all(anchor)[at]))
                     break
                 at -= size
             if edits:
-                return Candidate(rng.choice(edits), operator.name, operator.family, operator.tier)
+                return Candidate(
+                    Edit(*rng.choice(edits)), operator.name, operator.family, operator.tier
+                )
     return None
 
 
 __all__ = ["FAMILIES", "OPERATORS", "Candidate", "Operator", "Scope", "calls", "canonical", "conditions",
-           "copies", "enumerate_edits", "loans", "names", "raw_edits", "sample_edit", "statements", "swaps", "values",
+           "copies", "enumerate_edits", "loans", "names", "raw_changes", "sample_edit", "statements", "swaps", "values",
            "wide"]  # fmt: skip

@@ -38,19 +38,21 @@ class Operator:
     make: Make
     examples: tuple[tuple[str, str], ...]
 
-    def changes(self, view: View, scope: Scope, item: Item) -> Iterator[Edit]:
-        """The edits of one item, without those that change nothing."""
+    def changes(self, view: View, scope: Scope, item: Item) -> Iterator[Change]:
+        """The changes of one item, without those that change nothing."""
+        texts = view.texts
         for start, end, tokens in self.make(view, scope, item):
-            edit = trimmed(view.texts, start, end, tokens)
-            if edit is not None:
-                yield edit
+            change = trimmed(texts, start, end, tokens)
+            if change is not None:
+                yield change
 
     def edits_at(self, module: Module, unit: Unit, scope: Scope, index: int) -> Iterator[Edit]:
         """All edits of the syntax items that start at leaf `index` (an edit itself may start a few leaves on)."""
         view = view_of(module, unit)
         for anchor in self.anchors:
             for item in view.at(anchor, index):
-                yield from self.changes(view, scope, item)
+                for change in self.changes(view, scope, item):
+                    yield Edit(*change)
 
 
 REGISTRY: list[Operator] = []
@@ -68,8 +70,8 @@ def operator(
     return register
 
 
-def trimmed(texts: list[str], start: int, end: int, tokens: Tokens) -> Edit | None:
-    """The edit without the tokens that it shares with the span at either side; None if nothing is left."""
+def trimmed(texts: list[str], start: int, end: int, tokens: Tokens) -> Change | None:
+    """The change without the tokens that it shares with the span at either side; None if nothing is left."""
     first, last = 0, len(tokens)
     while first < last and start < end and texts[start] == tokens[first]:
         start += 1
@@ -79,10 +81,10 @@ def trimmed(texts: list[str], start: int, end: int, tokens: Tokens) -> Edit | No
         last -= 1
     if start == end and first == last:
         return None
-    return Edit(start, end, tokens[first:last])
+    return start, end, tokens[first:last]
 
 
-def canonical(texts: list[str], edit: Edit) -> tuple[int, int, Tokens]:
+def canonical(texts: list[str], edit: Edit) -> Change:
     """The same result written in one way: the longest common prefix, then the longest common suffix."""
     start, end, tokens = edit.start, edit.end, edit.tokens
     removed, added = end - start, len(tokens)

@@ -202,12 +202,17 @@ def argument_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
         for value in values:
             yield close, close, (*lead, *value)
     callee = texts[item.start - 1]
+    given = {texts[child.start] for child in item.children if child.kind == "keyword_argument"}
     if callee in ("sorted", "sort", "max", "min"):
-        for name in scope.locals[:6]:
-            yield close, close, (*lead, "key", "=", "lambda", "x", ":", name, "[", "x", "]")
+        if "key" not in given:
+            for name in scope.locals[:6]:
+                yield close, close, (*lead, "key", "=", "lambda", "x", ":", name, "[", "x", "]")
         for key in _KEYS:
-            yield close, close, (*lead, *key)
+            if key[0] not in given:
+                yield close, close, (*lead, *key)
     for keyword in scope.keywords[:6]:
+        if keyword in given:
+            continue
         for value in (
             *((name,) for name in scope.locals[:6]),
             ("True",),

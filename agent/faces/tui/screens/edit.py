@@ -18,7 +18,7 @@ class EditScreen(ModalScreen["str | None"]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Back", priority=True),
-        Binding("ctrl+s", "try", "Run the tests on it", priority=True),
+        Binding("ctrl+r", "try", "Run the tests on it", priority=True),
     ]
 
     def __init__(self, suspect: Suspect, cursor: int, text: str | None = None) -> None:
@@ -29,7 +29,7 @@ class EditScreen(ModalScreen["str | None"]):
     def compose(self) -> ComposeResult:
         with Vertical(id="by-hand", classes="window") as box:
             box.border_title = f"Change by hand · {self._suspect.path} · {self._suspect.name}"
-            box.border_subtitle = "ctrl+s: run the tests on it · escape: back"
+            box.border_subtitle = "ctrl+r: run the tests on it · escape: back"
             area = TextArea(self._text, id="area", tab_behavior="indent", show_line_numbers=True)
             area.line_number_start = self._suspect.first_line
             yield area

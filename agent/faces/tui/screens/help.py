@@ -51,9 +51,9 @@ PANELS: tuple[tuple[str, str], ...] = (
     ),
     (
         "3 Thinking",
-        "z is the network's inner state, drawn as bits: ■ one, · zero, ◆ just became one, ◇ just became "
-        "zero. While many flip it is still searching. After every step it gives a probability that it is "
-        "done; above one half (┃) the bit is 1 and it stops. Below: its proposal y. Steps that agree share an "
+        "The field is the network's inner state, drawn as bits: ■ one, · zero, ◆ just became one, ◇ just became "
+        "zero. While many flip it is still searching. After every step it says how likely it is to be done (done?); "
+        "above one half (┃) the bit is 1 and it stops. Below: its proposal. Steps that agree share an "
         "entry, so a new entry is a change of mind. The small bars are the probability it gives the edit.",
     ),
     (
@@ -75,27 +75,77 @@ PANELS: tuple[tuple[str, str], ...] = (
     ),
 )
 
+_WALK: tuple[tuple[str, str], ...] = (
+    ("space", "pause the view, or go on (a live search is not paused)"),
+    ("← →", "one event back or forward; with shift: to the next decision"),
+    ("home end", "to the first event, to the newest"),
+    ("+ -", "speed of a replay"),
+    ("1 to 6", "one panel on the whole screen; again or escape: back"),
+)
+_EVERYWHERE: tuple[tuple[str, str], ...] = (
+    ("tab ↑ ↓", "choose a panel, scroll it"),
+    ("t  m", "theme: dark, light, ansi; mouse to the terminal and back"),
+    ("ctrl+p", "all commands"),
+)
+_STOP: tuple[tuple[str, str], ...] = (
+    ("q", "stop the search and leave; twice: leave at once"),
+    ("ctrl+c", "stop the search; again: leave"),
+)
 KEYS: tuple[tuple[str, str], ...] = (
     ("a  c", "apply the patch to your files; commit it"),
     ("d", "drop it; a search that is not over then looks for another"),
     ("e", "change the suspect code yourself: all tests are run on it, nothing is written"),
     ("o", "open the file in $EDITOR"),
     ("y", "copy the diff to the clipboard (OSC 52: works over SSH too)"),
-    ("space", "pause the view, or go on (a live search is not paused)"),
-    ("← →", "one event back or forward; with shift: to the next decision"),
-    ("home end", "to the first event, to the newest"),
-    ("+ -", "speed of a replay"),
-    ("1 to 6", "one panel on the whole screen; again or escape: back"),
+    *_WALK,
     ("[ ]", "other suspects"),
-    ("tab ↑ ↓", "choose a panel, scroll it"),
-    ("t  m", "theme: dark, light, ansi; mouse to the terminal and back"),
-    ("ctrl+p", "all commands"),
-    ("q", "stop the search and leave; twice: leave at once"),
-    ("ctrl+c", "stop the search; again: leave"),
+    *_EVERYWHERE,
+    *_STOP,
 )
 
 
 FIX = Page(INTRO, PANELS, KEYS)
+
+BISECT = Page(
+    "Some tests fail now and passed once. Which change made the difference? A version of the code in the middle is tried "
+    "with today's test: if it passes, the change came later; if it fails, earlier. Each answer halves what is left: first "
+    "commits, then within the guilty one blocks, lines and words. Nothing is checked out and nothing is written.",
+    (
+        (
+            "1 Failing tests",
+            "The tests that fail today. The one that passed earlier is followed through the history.",
+        ),
+        (
+            "2 Narrowing down",
+            "A bar an answer, the newest on top. The whole width is all commits (or blocks, lines, words), the oldest at the "
+            "left; the thick part is what is still in question. ✓ and ✗ stand where the test was run.",
+        ),
+        (
+            "3 Suspects",
+            "What is still in question, below what is settled already. ▸ is tried now.",
+        ),
+        (
+            "4 Test runs",
+            "Each run of the test: its verdict, the code that it ran on, the time it took. ✓ passes  ✗ fails  "
+            "– unclear: it cannot run there, or fails in another way, so a neighbour is asked.",
+        ),
+        (
+            "5 Decisions",
+            "Every answer as a bit: 1, the change came later; 0, it was there already. The margin says how far from the "
+            "middle the question was. Notes of the run stand among them.",
+        ),
+        (
+            "6 Found",
+            "The commit, the place in it, and the change that turns the test red, as a diff.",
+        ),
+    ),
+    (
+        ("y", "copy the diff to the clipboard (OSC 52: works over SSH too)"),
+        *_WALK,
+        *_EVERYWHERE,
+        *_STOP,
+    ),
+)
 
 TRAIN = Page(
     "A network learns to repair: it is shown functions that were broken on purpose, says where the fault is and what to "
@@ -122,9 +172,7 @@ TRAIN = Page(
     ),
     (
         ("q ctrl+c", "save, stop and leave; again: leave at once (it is saved all the same)"),
-        ("tab ↑ ↓", "choose a panel, scroll it"),
-        ("t  m", "theme: dark, light, ansi; mouse to the terminal and back"),
-        ("ctrl+p", "all commands"),
+        *_EVERYWHERE,
     ),
 )
 
@@ -159,8 +207,7 @@ HOME = Page(
         ("p", "replay the marked run"),
         ("n  d", "train the network; check this machine"),
         ("tab ↑ ↓", "other list; move the mark"),
-        ("t  m", "theme: dark, light, ansi; mouse to the terminal and back"),
-        ("ctrl+p", "all commands"),
+        *_EVERYWHERE[1:],
         ("q", "leave"),
         ("ctrl+c", "stop the tests; when none run: leave"),
     ),

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import Screen
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import OptionList, Static
 
 from agent import events as ev
 from agent.faces.tui.home import Home, PastRun, SuiteWatch, ago
+from agent.faces.tui.screens.base import PanelScreen
 from agent.faces.tui.summary import plural
 from agent.faces.tui.widgets.panel import bar, cut, ends, fit, framed_title, styled
 from agent.faces.tui.widgets.pick import Pick, Row
@@ -41,14 +41,10 @@ DEEDS: tuple[tuple[str, str, str], ...] = (
 """Key, name and explanation of what can be done."""
 
 
-class HomeScreen(Screen[None]):
+class HomeScreen(PanelScreen):
     """Shows a `Home` and, while the tests run, a `SuiteWatch`. What the keys do is the app's business."""
 
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
-        (0, "-narrow"),
-        (110, "-wide"),
-    ]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-short"), (34, "-tall")]
+    FOCUS = "#failing"
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(key, f"app.deed('{name}')", name, key_display="⏎" if key == "enter" else key)
@@ -61,28 +57,19 @@ class HomeScreen(Screen[None]):
         self.home: Home | None = None
         self.watched: SuiteWatch | None = None
         self.problem = ""
-        self.message = ""
 
-    def compose(self) -> ComposeResult:
-        yield Static(id="top")
-        with Horizontal(id="body"):
-            with Vertical(id="left"):
-                yield Static(id="suite", classes="frame")
-                yield Pick("", id="failing", classes="frame")
-                yield Static(id="detail", classes="frame")
-            with Vertical(id="right"):
-                yield Static(id="deeds", classes="frame")
-                yield Pick("none yet: f makes the first", id="runs", classes="frame")
-        yield Static(id="status")
-        yield Footer(show_command_palette=False, compact=True)
+    def panels(self) -> ComposeResult:
+        with Vertical(id="left"):
+            yield Static(id="suite", classes="frame")
+            yield Pick("", id="failing", classes="frame")
+            yield Static(id="detail", classes="frame")
+        with Vertical(id="right"):
+            yield Static(id="deeds", classes="frame")
+            yield Pick("none yet: f makes the first", id="runs", classes="frame")
 
     def on_mount(self) -> None:
-        self.query_one("#failing").focus()
+        super().on_mount()
         self.set_interval(30.0, self.show)  # "4 min ago" grows old
-        self.call_after_refresh(self.show)
-
-    def on_resize(self) -> None:
-        self.call_after_refresh(self.show)
 
     @property
     def tests(self) -> tuple[ev.FailingTest, ...]:
@@ -109,16 +96,12 @@ class HomeScreen(Screen[None]):
 
     # -- drawing
 
-    def show(self) -> None:
-        """Draw everything anew."""
-        if not self.is_mounted or not self.is_attached:
-            return
+    def draw(self) -> None:
         failing = f"Failing · {len(self.tests):,}" if self.tests else "Failing"
         for name, title in (("suite", "Tests"), ("failing", failing), ("detail", "Marked test"),
                             ("deeds", "What can be done"), ("runs", "Last runs here")):  # fmt: skip
             panel = self.query_one(f"#{name}")
             panel.border_title = framed_title(panel, title)
-        self._show_top()
         self.query_one("#suite", Static).update(self._suite())
         tests = self.query_one("#failing", Pick)
         tests.empty = self._none_failing()
@@ -127,32 +110,23 @@ class HomeScreen(Screen[None]):
         self.query_one("#runs", Pick).show([_run_row(run, time.time()) for run in runs])
         self._show_deeds()
         self._show_detail()
-        self.say(self.message)
         self.refresh_bindings()
 
     def show_progress(self) -> None:
         """Only what changes while the tests run."""
         self.query_one("#suite", Static).update(self._suite(), layout=False)
 
-    def say(self, message: str) -> None:
-        """One line above the keys."""
-        self.message = message
-        text = styled(("▌", "$accent"), message) if message else Content("")
-        self.query_one("#status", Static).update(
-            fit(text, max(4, self.size.width - 2)), layout=False
-        )
-
-    def _show_top(self) -> None:
-        width = max(20, self.size.width - 2)
+    def heading(self, width: int) -> tuple[Content, Content]:
         name = PurePath(self.home.root).name if self.home else "…"
         right = ""
         if self.home:
             right = "  ".join(part for part in (self.home.python, self.home.git) if part)
         left = styled(("trm-agent ", "bold $primary"), f"home · {name}")
         right = cut(right, max(0, width - left.cell_length - 4))
-        self.query_one("#top", Static).update(
-            ends(left, styled((right, "$muted")), width), layout=False
-        )
+        return left, styled((right, "$muted"))
+
+    def status(self, width: int) -> Content:
+        return Content("")
 
     def _suite(self) -> Content:
         width = max(10, self.query_one("#suite").content_region.width)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Hashable, Sequence
-from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import Screen
-from textual.widgets import Footer, Static
 
+from agent.faces.tui.screens.base import PanelScreen
 from agent.faces.tui.training import Training, smooth
 from agent.faces.tui.widgets.panel import LinePanel, bar, clock, cut, ends, fit, styled
 from agent.faces.tui.widgets.plot import number, plotted
@@ -133,6 +131,7 @@ class SamplesPanel(TrainPanel):
         if not state.samples:
             return [styled((cut("shown after the first save", width), "$muted"))]
         rows: list[Content] = []
+        ansi = self.app.native_ansi_color
         for sample in state.samples:
             sign, style = ("✓", "$success") if sample.hit else ("✗", "$error")
             rows.append(
@@ -144,89 +143,69 @@ class SamplesPanel(TrainPanel):
             )
             rows.append(
                 styled(
-                    ("  broken    ", "$muted"), emphasised(sample.broken, sample.right, "$error")
+                    ("  broken    ", "$muted"),
+                    emphasised(sample.broken, sample.right, "$error", ansi),
                 )
             )
             proposed = (
-                emphasised(sample.proposed, sample.broken, style) if sample.proposed else "no edit"
+                emphasised(sample.proposed, sample.broken, style, ansi)
+                if sample.proposed
+                else "no edit"
             )
             rows.append(styled(("  proposed  ", "$muted"), proposed))
             if not sample.hit:
                 rows.append(
                     styled(
                         ("  right     ", "$muted"),
-                        emphasised(sample.right, sample.broken, "$success"),
+                        emphasised(sample.right, sample.broken, "$success", ansi),
                     )
                 )
         return rows
 
 
-class TrainScreen(Screen[None]):
+class TrainScreen(PanelScreen):
     """Shows a `Training`."""
 
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [
-        (0, "-narrow"),
-        (110, "-wide"),
-    ]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]] | None] = [(0, "-short"), (34, "-tall")]
+    FOCUS = "#samples"
 
     def __init__(self, training: Training, title: str) -> None:
         super().__init__()
         self.training, self.run_title = training, title
-        self.message = ""
         self.began = time.monotonic()
 
-    def compose(self) -> ComposeResult:
-        yield Static(id="top")
-        with Horizontal(id="body"):
-            with Vertical(id="left"):
-                yield CurvePanel("loss", id="loss")
-                yield CurvePanel("top1", "reward", id="place")
-                yield CurvePanel("exact", "right", id="edit")
-            with Vertical(id="right"):
-                yield FiguresPanel(id="figures")
-                yield SamplesPanel(id="samples")
-        yield Static(id="status")
-        yield Footer(show_command_palette=False, compact=True)
+    def panels(self) -> ComposeResult:
+        with Vertical(id="left"):
+            yield CurvePanel("loss", id="loss")
+            yield CurvePanel("top1", "reward", id="place")
+            yield CurvePanel("exact", "right", id="edit")
+        with Vertical(id="right"):
+            yield FiguresPanel(id="figures")
+            yield SamplesPanel(id="samples")
 
     def on_mount(self) -> None:
-        self.query_one("#samples").focus()
-        self.app.theme_changed_signal.subscribe(self, lambda _: self._restyle())
+        super().on_mount()
         self.set_interval(1.0, self.show_bars)
-        self.call_after_refresh(self.show)
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self.show)
-
-    def show(self) -> None:
-        """Bring every panel to the newest report."""
-        if not self.is_mounted or not self.is_attached:
-            return
+    def draw(self) -> None:
         for panel in self.query(TrainPanel):
             panel.show(self.training)
-        self.show_bars()
 
-    def show_bars(self) -> None:
-        """Only the two single lines (the clock ticks without reports)."""
-        state, width = self.training, max(20, self.size.width - 2)
-        step = int(state.last.get("step", 0))
-        goal = f" of {state.steps:,.0f}" if 0 < state.steps < 1_000_000 else ""
-        right = styled(
-            f"step {step:,}{goal}  ", (f"{clock(time.monotonic() - self.began):>5}", "bold")
-        )
+    @property
+    def _step(self) -> int:
+        return int(self.training.last.get("step", 0))
+
+    def heading(self, width: int) -> tuple[Content, Content]:
+        steps = self.training.steps
+        goal = f" of {steps:,.0f}" if 0 < steps < 1_000_000 else ""
+        passed = clock(time.monotonic() - self.began)
         left = styled(("trm-agent ", "bold $primary"), f"train · {self.run_title}")
-        self.query_one("#top", Static).update(ends(left, right, width), layout=False)
-        self.query_one("#status", Static).update(
-            fit(self._status(step, width), width), layout=False
-        )
+        return left, styled(f"step {self._step:,}{goal}  ", (f"{passed:>5}", "bold"))
 
-    def _status(self, step: int, width: int) -> Content:
-        if self.message:
-            return styled(("▌", "$accent"), self.message)
+    def status(self, width: int) -> Content:
         state = self.training
         shares = []
         if 0 < state.steps < 1_000_000:
-            shares.append(step / state.steps)
+            shares.append(self._step / state.steps)
         if state.seconds and state.now:
             shares.append(float(state.last["seconds"]) / state.seconds)
         if not shares:
@@ -237,14 +216,3 @@ class TrainScreen(Screen[None]):
             f" · {clock(left)} left" if left is not None else ""
         )
         return styled((full, "$primary"), (empty, "$line"), text)
-
-    def say(self, message: str) -> None:
-        """Put a message into the status line; '' gives the line back to the training."""
-        self.message = message
-        if self.is_mounted:
-            self.show_bars()
-
-    def _restyle(self) -> None:
-        for panel in self.query(TrainPanel):
-            panel.restyle()
-        self.show_bars()

@@ -1,36 +1,22 @@
-"""The two single lines: the top bar with the stations of a fix, and the status line above the keys."""
+"""What the two single lines of a run say: its stations at the top, what goes on above the keys."""
 
 from __future__ import annotations
 
 from textual.content import Content
-from textual.widgets import Static
 
+from agent.events import Probe
 from agent.faces.tui.playback import Playback
-from agent.faces.tui.state import STAGES, RunState
+from agent.faces.tui.state import RunState
 from agent.faces.tui.summary import plural
 from agent.faces.tui.widgets.log import decision_line
-from agent.faces.tui.widgets.panel import bar, clock, cut, ends, fit, styled
-
-
-class TopBar(Static):
-    """Name of the run at the left, its stations and its clock at the right."""
-
-    def show(self, state: RunState, title: str, seconds: float) -> None:
-        width = max(20, self.app.size.width - 2)
-        right = styled(stations(state), "  ", (f"{clock(seconds):>5}", "bold"))
-        left = styled(("trm-agent ", "bold $primary"), title)
-        python = f"  Python {state.started.python_version}" if state.started else ""
-        if left.cell_length + len(python) + right.cell_length + 4 <= width:
-            left = styled(left, (python, "$muted"))
-        # One line whatever it says: no layout of the whole screen.
-        self.update(ends(left, right, width), layout=False)
+from agent.faces.tui.widgets.panel import bar, cut, styled
 
 
 def stations(state: RunState) -> Content:
     """✓ passed through, ● here, ○ to come."""
     over = state.finished is not None
     parts: list[tuple[str, str]] = []
-    for stage in STAGES:
+    for stage in state.stages:
         if stage == state.stage and not over:
             parts.append((f"● {stage}  ", "bold $accent"))
         elif stage in state.visited:
@@ -42,19 +28,9 @@ def stations(state: RunState) -> Content:
     return styled(*parts)[:-2]
 
 
-class StatusLine(Static):
-    """The one line that says what goes on now, or what the last key did."""
-
-    def show(self, playback: Playback, message: str) -> None:
-        width = self.app.size.width - 2
-        self.update(fit(status(playback, message, width), width), layout=False)
-
-
-def status(playback: Playback, message: str, width: int) -> Content:
-    """Message of the last key, else the place in the run, else the end, else what is waited for, else the last decision."""
+def status(playback: Playback, width: int) -> Content:
+    """The place in the run, else the end, else what is waited for, else the last decision."""
     state, line = playback.state, playback.timeline
-    if message:
-        return styled(("▌", "$accent"), message)
     if playback.live and not playback.playing:
         return styled(
             ("‖ ", "bold $accent"),
@@ -79,6 +55,8 @@ def status(playback: Playback, message: str, width: int) -> Content:
             ("✓ ", "bold $success"),
             "found, and the search waits: a applies it, d drops it and looks for another",
         )
+    if state.running:
+        return _asked(state, state.running)
     if state.decisions:
         return decision_line(state.decisions[-1])
     if state.notes:
@@ -86,11 +64,22 @@ def status(playback: Playback, message: str, width: int) -> Content:
     return styled(("running the tests once to see what fails", "$muted"))
 
 
+def _asked(state: RunState, probe: Probe) -> Content:
+    """The question whose answer the tests are about to give."""
+    narrowing = state.narrowed[-1]
+    where = (
+        "with the code of" if narrowing.level in ("revision", "commit") else "with the change up to"
+    )
+    test = narrowing.test.rpartition("::")[2] or "a failing test"
+    name = narrowing.items[probe.item]
+    return styled(("? ", "bold $accent"), f"does {test} pass {where} ", (name, "bold"))
+
+
 def _outcome(state: RunState, width: int) -> list[str | tuple[str, str]]:
     finished = state.finished
     if finished is None or width < 12:
         return []
-    good = finished.status in ("fixed", "green")
+    good = finished.status in ("fixed", "green", "found")
     sign, style = ("✓", "$success") if good else ("✗", "$error")
     if finished.status == "partly_fixed":
         sign, style = "◐", "$warning"

@@ -28,7 +28,8 @@ class CandidatesPanel(LinePanel):
             return "Candidates"
         text = f"Candidates · {state.tried:,} tried"
         if state.search and not state.finished:
-            text += f" · {state.search.per_second:,.0f}/s"
+            pace = state.search.per_second
+            text += f" · {pace:,.0f}/s" if pace >= 10 else f" · {pace:.1f}/s"
             if self.size.width >= 50:
                 text += f" · {state.search.queued:,} queued"
         return text
@@ -75,7 +76,7 @@ def candidate_row(tried: CandidateTried, width: int, digits: int) -> Content:
     sign, style = outcome(tried.outcome)
     verdict = f"{sign} {pad(tried.outcome, 7)}"
     time = _time(tried.seconds)
-    source = pad(tried.operator, 14) + " " if width >= 76 else ""
+    source = pad(tried.operator, 20 if width >= 90 else 14) + " " if width >= 76 else ""
     left = f"{tried.number:>{digits}} "
     line = f"{':' + str(tried.line):<5} "
     room = width - len(left) - len(line) - len(verdict) - 8 - len(source) - 1

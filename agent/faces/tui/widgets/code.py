@@ -42,8 +42,13 @@ def shown_column(line: str, column: int) -> int:
     return len(line[:column].expandtabs(TAB))
 
 
+LEGEND = f"{SPARKS[2]}{SPARKS[5]}{SPARKS[7]} suspicion  ✗ test fails here  ┃ interval  ▸ proposal"
+
+
 class CodePanel(LinePanel):
     """One suspect at a time. `pick` chooses which; without a choice it follows the run."""
+
+    LEGEND = LEGEND
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)  # type: ignore[arg-type]
@@ -162,6 +167,3 @@ class CodePanel(LinePanel):
         top, margin = round(self.scroll_y), min(2, height // 3)
         if not top + margin <= row < top + height - margin:
             self.scroll_to(y=max(0, row - height // 2), animate=False)
-
-
-LEGEND = f"{SPARKS[2]}{SPARKS[5]}{SPARKS[7]} suspicion  ✗ test fails here  ┃ interval  ▸ proposal"

@@ -15,6 +15,7 @@ from agent.faces.tui.widgets.recursion import emphasised
 ENDS = {
     "fixed": "✓ Fixed",
     "green": "✓ Nothing to fix",
+    "found": "✓ Found",
     "partly_fixed": "◐ Partly fixed",
     "not_fixed": "✗ Not fixed",
     "interrupted": "✗ Stopped",
@@ -29,7 +30,7 @@ class DiffPanel(LinePanel):
         return state.patch, state.finished
 
     def show(self, state: RunState) -> None:
-        good = state.finished is None or state.finished.status in ("fixed", "green")
+        good = state.finished is None or state.finished.status in ("fixed", "green", "found")
         self.set_class(state.patch is None and not good, "-bad")
         super().show(state)
 
@@ -42,17 +43,24 @@ class DiffPanel(LinePanel):
                 f"candidate {patch.candidates:,} · {patch.seconds:.1f} s"
             )
         if finished is not None:
-            tried = f" · {plural(finished.tried, 'candidate')} tried" if finished.tried else ""
-            return f"{ENDS.get(finished.status, finished.status)}{tried} · {finished.seconds or finished.at:.1f} s"
+            end = ENDS.get(finished.status, finished.status)
+            tried = f"{plural(finished.tried, 'candidate')} tried"
+            if state.bisecting:
+                end = end.replace("fixed", "found")
+                tried = plural(finished.tried, "test run")
+            tried = f" · {tried}" if finished.tried else ""
+            return f"{end}{tried} · {finished.seconds or finished.at:.1f} s"
         return "Patch"
 
     def lines(self, state: RunState, width: int, height: int) -> Sequence[Content]:
         if state.patch is not None:
-            return diff_lines(state.patch.diff)
+            return diff_lines(state.patch.diff, self.app.native_ansi_color)
         finished = state.finished
         if finished is None:
             return []
         rows = [styled(part) for part in textwrap.wrap(finished.message, max(20, width))]
+        if finished.status == "found":
+            return [*rows, *diff_lines(finished.diff, self.app.native_ansi_color)]
         if finished.suspects:
             rows.append(styled(("The fault is probably here:", "$muted")))
             rows += [styled(("  ▸ ", "$accent"), suspect) for suspect in finished.suspects]
@@ -68,7 +76,7 @@ class DiffPanel(LinePanel):
             self.scroll_to(y=max(0, first + 2 - height), animate=False)
 
 
-def diff_lines(diff: str) -> list[Content]:
+def diff_lines(diff: str, ansi: bool = False) -> list[Content]:
     """A unified diff with styles; of the file headers only the new name is left."""
     rows = diff.rstrip("\n").split("\n")
     shown = []
@@ -83,16 +91,16 @@ def diff_lines(diff: str) -> list[Content]:
             shown.append(styled((row, "$muted")))
         elif row.startswith("-"):
             other = rows[k + 1] if k + 1 < len(rows) and rows[k + 1].startswith("+") else None
-            shown.append(_signed(row, other, "$error"))
+            shown.append(_signed(row, other, "$error", ansi))
         elif row.startswith("+"):
             other = rows[k - 1] if rows[k - 1].startswith("-") else None
-            shown.append(_signed(row, other, "$success"))
+            shown.append(_signed(row, other, "$success", ansi))
         else:
             shown.append(styled(row))
     return shown
 
 
-def _signed(row: str, other: str | None, style: str) -> Content:
+def _signed(row: str, other: str | None, style: str, ansi: bool) -> Content:
     if other is None:
         return styled((row, style))
-    return styled((row[0], style), emphasised(row[1:], other[1:].expandtabs(4), style))
+    return styled((row[0], style), emphasised(row[1:], other[1:].expandtabs(4), style, ansi))

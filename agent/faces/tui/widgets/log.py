@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
 
 from textual.content import Content
@@ -9,6 +10,9 @@ from textual.content import Content
 from agent.events import Decision
 from agent.faces.tui.state import RunState
 from agent.faces.tui.widgets.panel import LinePanel, clock, pad, percent, styled
+
+_FILE = re.compile(r"\S+\.py::")
+"""What stands before a test's own name."""
 
 
 def decision_line(decision: Decision) -> Content:
@@ -19,7 +23,7 @@ def decision_line(decision: Decision) -> Content:
         " ",
         (pad(decision.kind, 8), "bold"),
         (percent(decision.margin) + "  ", "$muted"),
-        decision.reason,
+        _FILE.sub("", decision.reason),
     )
 
 

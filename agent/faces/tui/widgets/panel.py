@@ -29,6 +29,8 @@ class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
 
     EMPTY: ClassVar[type[Any]] = RunState
     BORDER = ""
+    LEGEND = ""
+    """What the signs mean, in the lower border where there is room."""
     ALLOW_MAXIMIZE = True
     GROWS = False
     # Left, right, home and end move through the run, not through a panel.
@@ -85,6 +87,8 @@ class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
         title = framed_title(self, self.title(self.state))
         if title.plain != self._title:
             self._title, self.border_title = title.plain, title
+        if self.LEGEND:
+            self.border_subtitle = self.LEGEND if width > len(self.LEGEND) else ""
         if width <= 0:
             return
         before = len(self._lines)

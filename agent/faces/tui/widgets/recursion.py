@@ -44,18 +44,22 @@ def proposal_lines(proposal: str) -> tuple[list[str], list[str]]:
     return [r[margin:] for r in removed], [r[margin:] for r in added]
 
 
-def emphasised(line: str, other: str, style: str) -> Content:
-    """The line, with the part that differs from `other` bold on a tint (underlined, a '>' would read as '≥')."""
+def emphasised(line: str, other: str, style: str, ansi: bool = False) -> Content:
+    """The line, with the part that differs from `other` bold on a tint (underlined, a '>' would read as '≥').
+
+    ansi: the terminal's own colours are in use, of which there are no tints: the part is reversed.
+    """
     head = 0
     while head < min(len(line), len(other)) and line[head] == other[head]:
         head += 1
     tail = 0
     while tail < min(len(line), len(other)) - head and line[-1 - tail] == other[-1 - tail]:
         tail += 1
-    return styled((line, style)).stylize(f"bold on {style} 28%", head, len(line) - tail)
+    mark = "bold reverse" if ansi else f"bold on {style} 28%"
+    return styled((line, style)).stylize(mark, head, len(line) - tail)
 
 
-def small_diff(proposal: str, width: int, most: int = 4) -> list[Content]:
+def small_diff(proposal: str, width: int, ansi: bool = False, most: int = 4) -> list[Content]:
     """A proposal as '-' and '+' lines, at most `most` of each."""
     removed, added = proposal_lines(proposal)
     if not removed and not added:
@@ -67,7 +71,7 @@ def small_diff(proposal: str, width: int, most: int = 4) -> list[Content]:
         ("+ ", "$success", added, removed),
     ):
         for k, line in enumerate(side[:most]):
-            text = emphasised(line, other[k], style) if pairs else styled((line, style))
+            text = emphasised(line, other[k], style, ansi) if pairs else styled((line, style))
             rows.append(styled((sign, style), text))
         if len(side) > most:
             rows.append(styled((f"{sign}… {len(side) - most} more lines", "$muted")))
@@ -81,11 +85,14 @@ class HaltGauge(LinePanel, can_focus=False):
 
     def slice_of(self, state: RunState) -> Hashable:
         last = state.steps[-1] if state.steps else None
-        return state.rollout, last, len(state.steps), self.has_class("-compact")
+        return state.rollout, last, len(state.steps), state.started, self.has_class("-compact")
 
     def lines(self, state: RunState, width: int, height: int) -> Sequence[Content]:
         if not state.steps:
-            return [styled(("not started yet", "$muted"))]
+            rank = state.started.rank if state.started else ""
+            off = rank not in ("", "trm", "untrained")
+            text = f"off: --rank {rank}" if off else "not started yet"
+            return [styled((text, "$muted"))]
         step, moved = state.steps[-1], flipped(state.steps)
         narrow = width < 32
         full, empty = bar(step.halt, max(8, width - 1 if narrow else min(width - 20, 24)))
@@ -97,12 +104,17 @@ class HaltGauge(LinePanel, can_focus=False):
             (f"{step.halt:.2f}", "bold"),
             (f" {'≥' if step.halt >= 0.5 else '<'} 0.50", "$muted"),
         )
-        label = ("halt  ", "$muted")
+        label = ("done? ", "$muted")
         gauge = [styled(label, number), strip] if narrow else [styled(label, strip, " ", number)]
+        said = " stop" if narrow else " stop thinking"
+        if not step.halted:
+            said = " go on" if narrow else " think on"
+        elif step.halt < 0.5 and not narrow:
+            said = " stop: the last step"
         verdict = styled(
-            ("bit   ", "$muted"),
+            ("stop? ", "$muted"),
             (f" {int(step.halted)} ", "bold reverse $accent" if step.halted else "bold reverse"),
-            " stop thinking" if step.halted else " think on",
+            said,
         )
         if self.has_class("-compact"):
             return [gauge[0], verdict]
@@ -119,10 +131,10 @@ class HaltGauge(LinePanel, can_focus=False):
             *gauge,
             verdict,
             *([] if narrow else [styled("")]),
-            styled(("z     ", "$muted"), flips),
+            styled(("state ", "$muted"), flips),
             styled(("flips ", "$muted"), ("".join(spark(r / top) for r in rates), "$accent")),
-            styled(("halt  ", "$muted"), ("".join(spark(s.halt) for s in shown), "$primary")),
-            styled(("bits  ", "$muted"), "".join(str(int(s.halted)) for s in shown)),
+            styled(("done? ", "$muted"), ("".join(spark(s.halt) for s in shown), "$primary")),
+            styled(("stop? ", "$muted"), "".join(str(int(s.halted)) for s in shown)),
         ]
 
 
@@ -143,7 +155,7 @@ class ProposalList(LinePanel):
         if not state.steps:
             return []
         rows: list[Content] = []
-        compact = self.has_class("-compact")
+        compact, ansi = self.has_class("-compact"), self.app.native_ansi_color
         for k, group in enumerate(reversed(changes(state.steps))):
             first, last = group[0].step, group[-1].step
             span = f"{first}" if first == last else f"{first}–{last}"
@@ -157,14 +169,17 @@ class ProposalList(LinePanel):
             )
             if compact:
                 rows.append(styled(head))
-                rows += small_diff(group[-1].proposal, width, most=1)
+                rows += small_diff(group[-1].proposal, width, ansi, most=1)
                 continue
             rows.append(head)
-            rows += [styled("    ", r) for r in small_diff(group[-1].proposal, width - 4)]
+            rows += [styled("    ", r) for r in small_diff(group[-1].proposal, width - 4, ansi)]
         return rows
 
     def after_rebuild(self) -> None:
         self.scroll_home(animate=False)
+
+
+LEGEND = "the network's state: ■ one  · zero  ◆ ◇ just flipped"
 
 
 class ThinkingPanel(Container):
@@ -181,6 +196,7 @@ class ThinkingPanel(Container):
     def show(self, state: RunState) -> None:
         """Show this state."""
         self.border_title = framed_title(self, self._title(state))
+        self.border_subtitle = "" if self.has_class("-compact") else LEGEND
         for part in self.query(LinePanel):
             part.show(state)
 

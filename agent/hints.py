@@ -1,0 +1,65 @@
+"""Edits that the failures suggest by what they show, in one stream: agent.values, .wording, .guards and .raised."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from agent import guards, raised, values, wording
+from agent.candidates import Candidate, Unit, valid
+from agent.locate import Suspect
+from agent.propose import bias_of
+from tools.source.edits import Edit
+from tools.source.operators.view import view_of
+from tools.verdicts import SuiteRun
+
+_UNITS = 5  # suspects to which they are applied
+_LEAST = 0.3  # suspicion of a line against the unit's most suspect one
+
+
+class HintStream:
+    """The edits that the failures of a run suggest, likeliest first; scores are log-probabilities, about."""
+
+    def __init__(self, run: SuiteRun, root: Path, found: Sequence[Suspect]) -> None:
+        self._run, self._root, self._found = run, root, found[:_UNITS]
+        pairs = values.compared(run)
+        self._ideas = values.ideas(pairs)
+        self._pairs = [*pairs, *itertools.chain(*(values.parts(*pair) for pair in pairs))]
+        self._lost = any(f.operator == "==" and f.actual == "None" != f.expected for f in run.failures)  # fmt: skip
+
+    @property
+    def bound(self) -> float:
+        """What no candidate's score exceeds."""
+        least = guards.DOUBT, raised.DOUBT, values.RETURN, wording.DOUBT
+        return -min(*least, *(doubt for _, doubt in self._ideas))
+
+    def steps(self) -> Iterator[Candidate]:
+        """The candidates."""
+        made: dict[tuple[str, Edit], Candidate] = {}
+        for suspect in self._found:
+            for candidate in self._of(suspect):
+                place = suspect.file.path, candidate.edit
+                if place not in made or made[place].score < candidate.score:
+                    made[place] = candidate
+        order = sorted(made.values(), key=lambda candidate: -candidate.score)
+        return (candidate for candidate in order if valid(candidate))
+
+    def _of(self, suspect: Suspect) -> Iterator[Candidate]:
+        unit, view = Unit(suspect, (), ()), view_of(suspect.file.module, suspect.unit)
+        bias = bias_of(suspect, self._found[0].prior)
+        most = max(suspect.scores.values(), default=1.0)
+        base = suspect.unit.start
+        changes = itertools.chain(
+            values.changes(view, self._ideas),
+            values.returns(view) if self._lost else (),
+            wording.wordings(view, self._pairs),
+            guards.guards(self._run, self._root, suspect, view),
+            raised.raised(self._run, suspect, view),
+        )
+        for (start, end, tokens), name, doubt in changes:
+            share = unit.suspicion(start - base) / most
+            key = unit.canonical(start - base, end - base, tokens) if share >= _LEAST else None
+            if key is not None:
+                yield unit.candidate(key, name, 0, bias + math.log(share) - doubt)
