@@ -72,14 +72,17 @@ class Dispatcher:
             if self._closed:
                 raise RunnerError("the test worker was ended meanwhile", "start a new run")
             self._link = link = Link(self.python, self.settings)
+        greetings: dict[str, dict[str, Any]] = {}
         try:
-            self.hello = self._await(link, ZYGOTE, START_SECONDS, "starting")
+            self.hello = self._await(link, greetings, ZYGOTE, START_SECONDS, "starting")
             if self.hello.get("error") == "no-pytest":
                 raise RunnerError(
                     f"pytest cannot be imported by {self.python}: {self.hello['message']}",
                     f"{self.python} -m pip install pytest",
                 )
-            self.session = self._await(link, SESSION, self.collect_seconds, "collecting the tests")
+            self.session = self._await(
+                link, greetings, SESSION, self.collect_seconds, "collecting the tests"
+            )
             if "error" in self.session:
                 last = self.session["message"].strip().splitlines()[-1]
                 raise RunnerError(
@@ -103,22 +106,25 @@ class Dispatcher:
         self.order = {item[0]: n for n, item in enumerate(self.session["items"] or [])}
         return link
 
-    def _await(self, link: Link, server: str, seconds: float, doing: str) -> dict[str, Any]:
-        """The first frame of `server`."""
+    def _await(self, link: Link, greetings: dict[str, dict[str, Any]], server: str, seconds: float,
+               doing: str) -> dict[str, Any]:  # fmt: skip
+        """The first frame of `server`, kept in `greetings`: one read may bring those of both servers."""
         end = time.monotonic() + seconds
         try:
-            while (left := end - time.monotonic()) > 0:
+            while server not in greetings and (left := end - time.monotonic()) > 0:
+                if server == SESSION and not link.session_open:
+                    raise WorkerDied("the session ended")
                 for source, _, kind, data in link.receive(left):
-                    if source == server and kind in (b"H", b"X"):
-                        return data
-                    if kind == b"Z":
-                        raise WorkerDied("the session ended")
+                    if kind in (b"H", b"X"):
+                        greetings[source] = data
         except WorkerDied as death:
             tail = link.log_tail().splitlines()
             raise RunnerError(
                 f"the test process ended while {doing}: {tail[-1] if tail else death}",
                 "does `python -m pytest --collect-only` work in this project?",
             ) from death
+        if server in greetings:
+            return greetings[server]
         raise RunnerError(
             f"the test process did not finish {doing} within {seconds:.0f} s",
             "does something wait or loop when the tests are imported?",

@@ -43,6 +43,21 @@ def changed(root: Path, path: str, old: str, new: str) -> dict[str, bytes]:
     return {path: text.replace(old, new).encode()}
 
 
+def test_both_servers_greet_in_one_read(repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the thread that reads had to wait: a model is compiled meanwhile."""
+    receive = Link.receive
+
+    def late(link: Link, timeout: float) -> list[Any]:
+        if link._readers.keys() - {fd for fd, _ in link._poll.poll(0)}:
+            time.sleep(0.05)
+            return []
+        return receive(link, timeout)
+
+    monkeypatch.setattr(Link, "receive", late)
+    with Runner(repo("flat"), sys.executable, limits=Limits(collect_seconds=20)) as runner:
+        assert runner.collected
+
+
 # name, failing tests, path, old, new: the edit that repairs it
 REPAIRS = [
     ("flat", 1, "bank/account.py", "amount >= self.balance", "amount > self.balance"),
