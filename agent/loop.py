@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 
 from agent import decide, locate
@@ -32,12 +33,14 @@ from agent.stubs import Stub, body_text, stub_of, tests_of
 from agent.suite_cache import Rejected, SuiteCache
 from tools.interpreter import WorkspaceError
 from tools.runner import Runner
-from tools.source.leaves import Module, Unit
+from tools.source.leaves import NEWLINE, Module
 from tools.verdicts import Limits, RunnerError, SuiteRun
 from tools.workspace import Workspace, find_workspace
 
 ROUNDS = 6  # edits that may be combined
-TOGETHER = 10.0  # seconds for an edit that repairs all, before causes are taken apart where there seem to be several
+# Before causes are taken apart where there seem to be several, one edit that repairs all is looked for: seconds where no line was
+# run by all failing tests, and the share of the time where one was.
+TOGETHER, TOGETHER_SHARE = 10.0, 0.25
 SLICE = 5.0  # seconds for one of several causes before the next has its turn; longer each time
 
 
@@ -186,9 +189,14 @@ class _Run:
                 )
                 return
             causes = [] if run.collection_errors else locate.causes(run, failing)
-            several = len(causes) > 1 and not locate.one_edit_may_do(run, failing, self.sources)
+            several = len(causes) > 1
+            together = math.inf
+            if several:
+                together = TOGETHER
+                if locate.one_edit_may_do(run, failing, self.sources):
+                    together = max(TOGETHER, TOGETHER_SHARE * budget.seconds)
             look = self._prepared(runner, reader, run, patch, failing)
-            outcome = yield from look(TOGETHER if several else math.inf)
+            outcome = yield from look(together)
             if outcome is None and several and not budget.over():
                 outcome = yield from self._apart(runner, reader, run, patch, causes, look)
             if outcome is None:
@@ -399,7 +407,7 @@ class _Run:
             return False
         if any(
             not lines.isdisjoint(run.spectrum.lines_of(test).get(path, ()))
-            for path, lines in _changed_units(patch).items()
+            for path, lines in _changed_lines(patch).items()
             for test in still
         ):
             return False
@@ -430,21 +438,44 @@ def _red_as_before(final: SuiteRun, left: Sequence[str]) -> bool:
     return bool(final.results) and set(final.failing) <= set(left) and not final.collection_errors
 
 
-def _changed_units(patch: PatchedFiles) -> dict[str, set[int]]:
-    """path -> lines, before the patch, of the units that it changes."""
+def _changed_lines(patch: PatchedFiles) -> dict[str, set[int]]:
+    """path -> lines, before the patch, of the logical lines that it changes, or between which it inserts.
+
+    What is no function ran once, when it was imported, for all tests: all its lines.
+    """
     changed: dict[str, set[int]] = {}
     for path, (old, new) in patch.files.items():
-        before, after = Module(old), Module(new)
-        kept = {(unit.name, *_texts(after, unit)) for unit in after.units}
+        module = Module(old)
+        spans = _logical_lines(module)
         lines = changed.setdefault(path, set())
-        for unit in before.units:
-            if (unit.name, *_texts(before, unit)) not in kept:
-                lines.update(range(unit.first_line, unit.last_line + 1))
+        match = SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
+        for tag, first, last, _, _ in match.get_opcodes():
+            if tag == "equal":
+                continue
+            touched = [span for span in spans if span[0] <= last and span[1] > first]
+            if tag == "insert":
+                touched += [span for span in spans if span[0] <= first][-1:]
+                touched += [span for span in spans if span[0] > first][:1]
+            for begin, end in touched:
+                lines.update(range(begin, end + 1))
+        for unit in module.units:
+            whole = range(unit.first_line, unit.last_line + 1)
+            if unit.kind != "function" and not lines.isdisjoint(whole):
+                lines.update(whole)
     return changed
 
 
-def _texts(module: Module, unit: Unit) -> list[str]:
-    return [leaf.text for leaf in module.leaves[unit.start : unit.end]]
+def _logical_lines(module: Module) -> list[tuple[int, int]]:
+    """First and last line of each: of a simple statement, or of the head of a compound one."""
+    found: list[tuple[int, int]] = []
+    first = 0
+    for leaf in module.leaves:
+        if leaf.kind == NEWLINE:
+            found.append((first or leaf.line, leaf.line))
+            first = 0
+        elif not leaf.is_layout:
+            first = first or leaf.line
+    return found
 
 
 __all__ = ["FixRequest", "fix"]

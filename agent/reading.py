@@ -53,8 +53,9 @@ class Reader:
     """Who orders the candidates: the model (`trm`, `untrained`), or one of the controls (`ochiai`, `random`).
 
     The weights are loaded and compiled in a thread of their own while the suite runs for the first time; `predictor` is one that
-    is loaded already. Where that takes much longer than the suite (the first start on a machine), candidates come in the
-    order of suspicion meanwhile: `provisional` says that `candidates` is to be asked again once they are used up.
+    is loaded already. Where that takes much longer than the suite (the first start on a machine) and no checkpoint was asked for,
+    candidates come in the order of suspicion meanwhile: `provisional` says that `candidates` is to be asked
+    again once they are used up.
     """
 
     def __init__(
@@ -119,7 +120,9 @@ class Reader:
             controls = by_tier(found[:40], rank, self.seed, literals, hints=hints.steps())
             return itertools.chain(cheap, controls)
         if self._thread is not None and self._thread.is_alive():
-            self._thread.join(min(WAIT_SECONDS, self.budget.left))
+            # weights that were asked for are waited for
+            wait = WAIT_SECONDS if self.checkpoint is None else math.inf
+            self._thread.join(min(wait, self.budget.left))
             if self._thread.is_alive():
                 if not self.provisional:
                     yield Note(

@@ -306,6 +306,49 @@ def test_what_is_not_the_codes_fault_keeps_nothing_from_being_repaired(project) 
     assert "+    return a + b" in patch.diff and finished.diff == patch.diff
 
 
+RECIPES = """
+def show(amount):
+    whole, rest = divmod(amount, 4)
+    if not rest:
+        return str(whole)
+    return f"{whole},{rest}/4"
+
+
+def add(amounts):
+    needed = {}
+    for name, amount in amounts:
+        needed[name] = amount
+    return {name: show(amount) for name, amount in needed.items()}
+"""
+TWO_FAULTS = """
+from recipes import add, show
+
+
+def test_list():
+    assert add([("flour", 4), ("milk", 8), ("flour", 8)]) == {"flour": "3", "milk": "2"}
+
+
+def test_whole():
+    assert show(8) == "2"
+
+
+def test_show():
+    assert show(7) == "1 3/4"
+"""
+
+
+@pytest.mark.slow
+def test_one_of_two_faults_in_code_that_both_tests_run_is_told_of(project, monkeypatch) -> None:
+    """`show` runs in both; its repair is no more than a failed candidate to the other test, which comes first."""
+    monkeypatch.setattr(loop, "TOGETHER_SHARE", 0.0)
+    monkeypatch.setattr(loop, "TOGETHER", 0.0)
+    events = run(project(recipes=RECIPES, test_recipes=TWO_FAULTS), max_seconds=25.0)
+    (patch,) = of(events, PatchFound)
+    assert "test_recipes.py::test_show" in patch.turned_green
+    assert '+    return f"{whole} {rest}/4"' in patch.diff
+    assert events[-1].status in ("fixed", "partly_fixed")
+
+
 @pytest.mark.slow
 def test_a_patch_after_which_tests_of_the_same_function_fail_is_not_told_of(project) -> None:
     """`return 5` for `return a - b` would turn one of two tests green."""
@@ -452,9 +495,10 @@ def test_a_late_model_takes_over_and_nothing_is_tried_twice(
 
     monkeypatch.setattr(Candidate, "source", noted)
     monkeypatch.setattr(CostAware, "postpone", later)
+    monkeypatch.setattr("trm.predict.shipped", lambda: checkpoint)
     root = project(calc=CALC, test_calc=UNFIXABLE)
     read, before, after = False, 0, 0
-    for event in fix(request(root, rank="trm", checkpoint=checkpoint)):
+    for event in fix(request(root, rank="trm")):
         read |= isinstance(event, RecursionStep)
         if isinstance(event, CandidateTried):
             before, after = before + (not read), after + read
