@@ -108,6 +108,10 @@ def build(
     executed_variants: Annotated[
         int, typer.Option(metavar="N", min=1, help="Bugs a function that is called.")
     ] = 12,
+    mined: Annotated[
+        Path | None, typer.Option(metavar="D", help="What data mine wrote, to mix in fixes.")
+    ] = None,
+    fixes: Annotated[int, typer.Option(metavar="N", min=1, help="Fixes of --mined a shard.")] = 300,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes at once.")] = 1,
     vocab: Annotated[
         Path | None,
@@ -122,15 +126,22 @@ def build(
     """
     if exports is not None and not exports.is_dir():
         raise UsageError(f"--exports {exports}: no such folder", "trm-agent data export makes it")
+    if mined is not None and not (mined / "fixes.jsonl.gz").is_file():
+        raise UsageError(f"--mined {mined}: no fixes there", "trm-agent data mine finds some")
     _vocabulary_there(vocab)
     from tools.calls import Caller
     from trm.config import ModelConfig
     from trm.data import build as building
+    from trm.data.mined import repairs
 
-    recipe = building.Recipe(functions, variants, executed, executed_variants, calls=Caller)
+    found = [] if mined is None else repairs(mined)
+    recipe = building.Recipe(
+        functions, variants, executed, executed_variants, calls=Caller, fixes=fixes if found else 0
+    )
     out.mkdir(parents=True, exist_ok=True)
     settings = {
         "functions": functions, "variants": variants, "executed": executed, "executed-variants": executed_variants,
+        "fixes": recipe.fixes,
     }  # fmt: skip
     _same_settings(out / "build.json", settings, resume)
     roots = building.default_roots(exports, machine)
@@ -164,7 +175,7 @@ def build(
     for made in building.build_eval(out, recipe, keep=resume):
         _tell(made)
     for made in building.build_shards(
-        out, recipe, first=first, shards=shards, jobs=jobs, keep=resume
+        out, recipe, found, first=first, shards=shards, jobs=jobs, keep=resume
     ):
         _tell(made)
     print(out)
@@ -195,7 +206,8 @@ class _Told:
 def _same_settings(file: Path, settings: dict[str, int], resume: bool) -> None:
     """Shards of other settings must not be taken for these."""
     if resume and file.is_file():
-        before = json.loads(file.read_text("utf-8"))
+        stated = json.loads(file.read_text("utf-8"))
+        before = {**stated, "fixes": stated.get("fixes", 0)}  # there were none once
         if before != settings:
             was = " ".join(f"--{key} {value}" for key, value in before.items())
             raise UsageError(

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from agent.cli import run
+from tools.source.edits import Edit
 from trm.checkpoint import shipped
+from trm.data import fixes
 from trm.data.build import held_out
 from trm.data.feed import Batches
 from trm.data.pipeline import Shard
@@ -78,6 +80,38 @@ def test_other_settings_and_nothing_to_read_are_refused(exports: Path, capsys) -
     assert "nothing to collect from" in capsys.readouterr().err
     assert run(["data", "export", "--mirror", "m", "--out", "o", "--only", "no/such"]) == 2
     assert "not in" in capsys.readouterr().err
+
+
+def mined(package: str, **more: object) -> fixes.Fix:
+    before, after = (f"def first(items):\n    return items[{n}]\n" for n in (1, 0))
+    edit = Edit(11, 12, ("0",))
+    told = {
+        "fixlike": True,
+        "touches_tests": True,
+        "held_out": False,
+        "kind": "replace",
+        "functions": 1,
+    }
+    return fixes.Fix(before, after, "first", (), f"{package}:m.py:first", "MIT", "c0", "Fix first",
+                     edits=(edit,), **{**told, **more})  # fmt: skip
+
+
+def test_mined_fixes_are_mixed_among_the_mutants(exports: Path, capsys) -> None:
+    folder = exports / "mined"
+    assert corpus(exports, "--shards", "1", "--mined", str(folder)) == 2
+    assert "no fixes there" in capsys.readouterr().err
+    folder.mkdir()
+    kept = [mined(f"a/{n}") for n in range(3)]
+    other = [mined("b/b", held_out=True), mined("b/c", fixlike=False), mined("b/d", kind="string")]
+    fixes.write(folder / "fixes.jsonl.gz", [*kept, *other])
+    sizes = []
+    for number, more in enumerate(([], ["--mined", str(folder), "--fixes", "10"])):
+        root = exports / str(number)
+        root.mkdir()
+        (root / "exports").symlink_to(exports / "exports")
+        assert corpus(root, "--shards", "1", "--executed", "0", *more) == 0
+        sizes.append(len(Shard(root / "corpus" / "shard-00000")))
+    assert sizes[1] == sizes[0] + len(kept)
 
 
 def test_the_vocabulary_of_weights_can_be_taken(exports: Path, capsys) -> None:

@@ -33,6 +33,8 @@ from trm.data.executed import (
     innocent_examples,
     with_tests,
 )
+from trm.data.fixes import Fix
+from trm.data.mined import example as example_of_fix
 from trm.data.pipeline import ShardWriter
 from trm.data.sources import is_excluded, is_test_path, load_sources
 from trm.vocab import Vocab, role_of
@@ -193,9 +195,10 @@ def build_vocab(corpus: Path, size: int, kinds: int, roles: int, sample: int = 2
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a shard is made of: functions broken as text, and self-contained ones broken, called and so seen to fail.
+    """What a shard is made of: functions broken as text, self-contained ones broken, called and so seen to fail, and mined fixes.
 
-    variants, executed_variants: bugs a function; calls: makes the confined process (tools.calls.Caller).
+    variants, executed_variants: bugs a function; calls: makes the confined process (tools.calls.Caller); fixes: of these a shard.
+    A fix that people made costs the network five times as much as a mutant: few of them among many (docs/experiments.md).
     """
 
     functions: int = 3000
@@ -204,11 +207,12 @@ class Recipe:
     executed_variants: int = 12
     longest: int = 256
     calls: Callable[[], AbstractContextManager[Calls]] | None = None
+    fixes: int = 0
 
 
 @dataclass(frozen=True)
 class Made:
-    """A shard that was written: examples, of which executed; functions tried; bugs by operator."""
+    """A shard that was written: examples, of which executed; functions and fixes tried; bugs by operator, fixes as "mined"."""
 
     name: str
     examples: int
@@ -225,6 +229,7 @@ class _Task:
     lines: Sequence[str]  # functions
     callable: Sequence[str]  # functions that can be called alone
     recipe: Recipe
+    fixes: Sequence[Fix] = ()
 
 
 def _make_shard(task: _Task) -> Made:
@@ -250,6 +255,12 @@ def _make_shard(task: _Task) -> Made:
             if made is not None:
                 operators.update(made[2])
                 writer.add(made[0], made[1])
+    for fix in task.fixes:
+        tried += 1
+        mined = example_of_fix(vocab, fix, rng, longest=recipe.longest)
+        if mined is not None:
+            operators["mined"] += 1
+            writer.add(*mined)
     unexecuted = len(writer.table)
     if task.callable and recipe.calls is not None:
         with recipe.calls() as calls:
@@ -280,9 +291,9 @@ def _executed(vocab, alone: Alone, calls, rng, recipe: Recipe, single: bool):
 
 
 def build_shards(
-    corpus: Path, recipe: Recipe, *, first: int, shards: int, jobs: int, keep: bool = False
-) -> Iterator[Made]:
-    """Write training shards first..first+shards-1, each from a fresh slice of the functions; yields as they are done.
+    corpus: Path, recipe: Recipe, fixes: Sequence[Fix] = (), *, first: int, shards: int, jobs: int, keep: bool = False
+) -> Iterator[Made]:  # fmt: skip
+    """Write training shards first..first+shards-1, each from a fresh slice of the functions and fixes; yields as they are done.
 
     Shard names and contents depend on their number alone, so any part of the corpus can be rebuilt. A shard stands as a whole or
     not at all; with `keep` those that stand are left as they are.
@@ -296,7 +307,8 @@ def build_shards(
                 continue
             lines = [_line(training[i]) for i in _slice(len(training), number, recipe.functions)]
             called = [alone[i] for i in _slice(len(alone), number, recipe.executed)]
-            yield _Task(str(corpus), f"shard-{number:05d}", number, lines, called, recipe)
+            mined = [fixes[i] for i in _slice(len(fixes), number, recipe.fixes)]
+            yield _Task(str(corpus), f"shard-{number:05d}", number, lines, called, recipe, mined)
 
     yield from in_processes(_make_shard, tasks(), jobs)
 

@@ -38,6 +38,32 @@ def example(
     return made if made is not None and len(made[1]) == len(fix.edits) else None
 
 
+def repairs(mined: Path) -> list[Fix]:
+    """What `mined`/fixes.jsonl.gz has to be mixed among mutants: changes of code that speak of a fault, not held out.
+
+    A shuffled order that is always the same; at most CAP of a repository.
+    """
+    return _capped(
+        fix for fix in _shuffled(mined) if fix.fixlike and fix.kind != "string" and not fix.held_out
+    )
+
+
+def _shuffled(mined: Path) -> list[Fix]:
+    fixes = list(fx.read(mined / "fixes.jsonl.gz"))
+    random.Random(0).shuffle(fixes)
+    return fixes
+
+
+def _capped(fixes: Iterable[Fix]) -> list[Fix]:
+    per_package: Counter[str] = Counter()
+    kept: list[Fix] = []
+    for fix in fixes:
+        per_package[fix.package] += 1
+        if per_package[fix.package] <= CAP:
+            kept.append(fix)
+    return kept
+
+
 def build_shards(
     mined: Path, vocab: Vocab, *, per_shard: int = 4000, longest: int = 256
 ) -> Iterator[tuple[str, int, int]]:
@@ -49,19 +75,11 @@ def build_shards(
     folder = mined / "shards"
     folder.mkdir(parents=True, exist_ok=True)
     vocab.save(folder / "vocab.json")
-    training: list[Fix] = []
-    held_out: list[Fix] = []
-    rng = random.Random(0)
-    everything = list(fx.read(mined / "fixes.jsonl.gz"))
-    rng.shuffle(everything)
-    per_package: Counter[str] = Counter()
-    for fix in everything:
-        if fix.held_out:
-            if len(fix.edits) == 1 and fix.kind != "string":
-                held_out.append(fix)
-        elif per_package[fix.package] < CAP:
-            per_package[fix.package] += 1
-            training.append(fix)
+    everything = _shuffled(mined)
+    training = _capped(fix for fix in everything if not fix.held_out)
+    held_out = [
+        fix for fix in everything if fix.held_out and len(fix.edits) == 1 and fix.kind != "string"
+    ]
     parts = [
         (f"shard-{number:05d}", training[start : start + per_shard])
         for number, start in enumerate(range(0, len(training), per_shard))
