@@ -38,9 +38,7 @@ from tools.verdicts import Limits, RunnerError, SuiteRun
 from tools.workspace import Workspace, find_workspace
 
 ROUNDS = 6  # edits that may be combined
-# Before causes are taken apart where there seem to be several, one edit that repairs all is looked for: seconds where no line was
-# run by all failing tests, and the share of the time where one was.
-TOGETHER, TOGETHER_SHARE = 10.0, 0.25
+TOGETHER = 10.0  # seconds for an edit that repairs all, before causes are taken apart where there seem to be several
 SLICE = 5.0  # seconds for one of several causes before the next has its turn; longer each time
 
 
@@ -190,15 +188,15 @@ class _Run:
                 return
             causes = [] if run.collection_errors else locate.causes(run, failing)
             several = len(causes) > 1
-            together = math.inf
-            if several:
-                together = TOGETHER
-                if locate.one_edit_may_do(run, failing, self.sources):
-                    together = max(TOGETHER, TOGETHER_SHARE * budget.seconds)
             look = self._prepared(runner, reader, run, patch, failing)
-            outcome = yield from look(together)
+            outcome = None
+            if not (several and patch.files):  # else they were taken apart already
+                outcome = yield from look(TOGETHER if several else math.inf)
+            if several and outcome is not None and not outcome.done:
+                outcome = None  # the search for that cause alone sees what else repairs it
             if outcome is None and several and not budget.over():
-                outcome = yield from self._apart(runner, reader, run, patch, causes, look)
+                shared = locate.one_edit_may_do(run, failing, self.sources)
+                outcome = yield from self._apart(runner, reader, run, patch, causes, look, shared)
             if outcome is None:
                 break
             while outcome is not None and outcome.done:
@@ -301,25 +299,29 @@ class _Run:
 
     def _apart(
         self, runner: Runner, reader: Reader, run: SuiteRun, patch: PatchedFiles, causes: Sequence[Sequence[str]],
-        together: Callable[[float], Iterator[Event]],
+        together: Callable[[float], Iterator[Event]], shared: bool,
     ) -> Iterator[Event]:  # fmt: skip
         """Search for one edit that repairs one of several groups of failing tests, and go on with `together`, in turns.
 
-        Returns Found or None; what repairs a group is not done.
+        shared: one edit may do, so `together` has every second turn. Returns Found or None; what repairs a group is not done.
         """
         yield Note(f"{len(causes)} things seem to be wrong: one at a time", at=self.budget.at)
         searches = [
             self._prepared(runner, reader, locate.only(run, tests), patch, tests)
             for tests in causes
         ]
+        turns = [*searches, together]
+        if shared:
+            turns = [turn for search_on in searches for turn in (search_on, together)]
         seconds = SLICE
         while not self.budget.over():
             before = self.budget.tried
-            for search_on in [*searches, together]:
+            for search_on in turns:
                 found = yield from search_on(seconds)
-                if found is not None:
-                    done = found.done and search_on is together
-                    return dataclasses.replace(found, done=done)
+                if found is not None and search_on is not together:
+                    return dataclasses.replace(found, done=False)
+                if found is not None and found.done:
+                    return found
                 if self.budget.over():
                     return None
             if self.budget.tried == before:

@@ -67,7 +67,8 @@ class Reader:
         self._error: BaseException | None = None
         self._closed = False
         self.provisional = False
-        self._tried: set[tuple[Module, Edit]] = set()  # meanwhile
+        # meanwhile, by the tests that fail: those of one cause tell nothing of those of another
+        self._tried: dict[frozenset[str], set[tuple[Module, Edit]]] = {}
         self._thread: threading.Thread | None = None
         self.reads = rank in ("trm", "untrained")
         if self.reads and predictor is None:
@@ -113,6 +114,7 @@ class Reader:
         broken: the suite does not collect; then there is no trace to read and suggestions and tiers must do.
         """
         literals = test_literals(run)
+        tried = self._tried.setdefault(frozenset(run.failing), set())
         cheap: Iterator[Candidate] = suggested(suggest.suggestions(run, sources), found)
         hints = HintStream(run, sources.root, found)
         if not self.reads or broken:
@@ -131,7 +133,7 @@ class Reader:
                     )
                 self.provisional = True
                 controls = by_tier(found[:40], "ochiai", self.seed, literals, hints=hints.steps())
-                return self._meanwhile(itertools.chain(cheap, controls), self._thread)
+                return self._meanwhile(itertools.chain(cheap, controls), self._thread, tried)
         self.provisional = False
         predictor = self.predictor
         best = found[0].prior
@@ -173,18 +175,19 @@ class Reader:
             merged([*streams, *long, hints], unread),
             by_tier(rest[:60], "ochiai", self.seed, literals),
         )
-        return (c for c in everything if (c.suspect.file.module, c.edit) not in self._tried)
+        return (c for c in everything if (c.suspect.file.module, c.edit) not in tried)
 
+    @staticmethod
     def _meanwhile(
-        self, candidates: Iterator[Candidate], thread: threading.Thread
+        candidates: Iterator[Candidate], thread: threading.Thread, tried: set[tuple[Module, Edit]]
     ) -> Iterator[Candidate]:
         """Candidates until the model is there, remembered."""
         for candidate in candidates:
             if not thread.is_alive():
                 return
             key = candidate.suspect.file.module, candidate.edit
-            if key not in self._tried:
-                self._tried.add(key)
+            if key not in tried:
+                tried.add(key)
                 yield candidate
 
     def _read(self, predictor: Any, suspect: locate.Suspect, run: SuiteRun, shown: bool) -> Any:

@@ -340,7 +340,6 @@ def test_show():
 @pytest.mark.slow
 def test_one_of_two_faults_in_code_that_both_tests_run_is_told_of(project, monkeypatch) -> None:
     """`show` runs in both; its repair is no more than a failed candidate to the other test, which comes first."""
-    monkeypatch.setattr(loop, "TOGETHER_SHARE", 0.0)
     monkeypatch.setattr(loop, "TOGETHER", 0.0)
     events = run(project(recipes=RECIPES, test_recipes=TWO_FAULTS), max_seconds=25.0)
     (patch,) = of(events, PatchFound)

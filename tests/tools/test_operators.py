@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
+from collections import Counter
 
 import pytest
 
@@ -200,3 +201,14 @@ def test_no_keyword_is_given_twice() -> None:
     assert any("sorted(a, key=len, reverse=True)" in text for text in results)
     for text in results:
         compile(text, "edited", "exec")
+
+
+def test_comparisons_are_broken_as_people_break_them() -> None:
+    module = Module(b"def f(a, b):\n    return a < b\n")
+    (unit,) = module.units
+    scope = Scope.of(module, unit)
+    rng = random.Random(0)
+    drawn = [sample_edit(module, unit, scope, rng, {"comparison": 1.0}) for _ in range(200)]
+    written = Counter(one.edit.tokens[0] for one in drawn if one is not None)
+    assert written["<="] > 2 * sum(written[other] for other in (">", ">=", "==", "!="))
+    assert set(written) >= {">", ">=", "==", "!="}

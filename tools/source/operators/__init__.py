@@ -9,7 +9,7 @@ Each operator carries (before, after) examples that are its tests.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from tools.source.edits import Edit
@@ -27,6 +27,7 @@ from tools.source.operators import (
 )
 from tools.source.operators.base import REGISTRY, Candidate, Operator, canonical
 from tools.source.operators.scope import Scope
+from tools.source.operators.swaps import HABITS
 from tools.source.operators.view import Change, Item, view_of
 
 OPERATORS: tuple[Operator, ...] = tuple(REGISTRY)
@@ -75,8 +76,9 @@ def sample_edit(
 ) -> Candidate | None:  # fmt: skip
     """One random edit of a unit: an operator by weight, one of the items it applies to, one of its edits there.
 
-    weights: operator name -> weight (operators that are not named have none); None for all alike. Returns None
-    when a few draws met operators that do not apply.
+    weights: operator name -> weight (operators that are not named have none); None for all alike. Of an item's edits
+    those that people have to take back are drawn more often (`HABITS`). Returns None when a few draws met operators that do
+    not apply.
     """
     view = view_of(module, unit)
     usable = [
@@ -99,10 +101,13 @@ def sample_edit(
                     break
                 at -= size
             if edits:
-                return Candidate(
-                    Edit(*rng.choice(edits)), operator.name, operator.family, operator.tier
-                )
+                (edit,) = rng.choices(edits, [_habit(view.texts, *each) for each in edits])
+                return Candidate(Edit(*edit), operator.name, operator.family, operator.tier)
     return None
+
+
+def _habit(texts: Sequence[str], start: int, end: int, tokens: tuple[str, ...]) -> float:
+    return HABITS.get((texts[start], tokens[0]), 1.0) if end - start == len(tokens) == 1 else 1.0
 
 
 __all__ = ["FAMILIES", "OPERATORS", "Candidate", "Operator", "Scope", "calls", "canonical", "conditions",
