@@ -192,11 +192,11 @@ class _Run:
             outcome = None
             if not (several and patch.files):  # else they were taken apart already
                 outcome = yield from look(TOGETHER if several else math.inf)
-            if several and outcome is not None and not outcome.done:
-                outcome = None  # the search for that cause alone sees what else repairs it
-            if outcome is None and several and not budget.over():
+            if several and not (outcome and outcome.done) and not budget.over():
+                # also where a part is repaired: the search for that cause alone sees what else repairs it
                 shared = locate.one_edit_may_do(run, failing, self.sources)
-                outcome = yield from self._apart(runner, reader, run, patch, causes, look, shared)
+                apart = yield from self._apart(runner, reader, run, patch, causes, look, shared)
+                outcome = apart or outcome
             if outcome is None:
                 break
             while outcome is not None and outcome.done:
