@@ -23,6 +23,7 @@ _KEYS: tuple[Tokens, ...] = (
     ("key", "=", "str", ".", "lower"),
     ("key", "=", "abs"),
 )
+_PASSED_ON = {"*": "list_splat_pattern", "**": "dictionary_splat_pattern"}
 _POSITIONAL = ("keyword_argument", "list_splat", "dictionary_splat")
 
 
@@ -180,6 +181,8 @@ def wrap_call(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     ("sorted(a)", "sorted(a, key=len)"),
     ("f(a)", "f(a, 1)"),
     ("f(a)", "f(a, -1)"),
+    ("def g(a, **k): f(a)", "def g(a, **k): f(a, **k)"),
+    ("def g(a, b): f(a, c=1)", "def g(a, b): f(a, c=1, b=b)"),
 )
 def argument_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     children = item.children
@@ -222,6 +225,14 @@ def argument_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
             ("0",),
         ):
             yield close, close, (*lead, keyword, "=", *value)
+    # what the function itself takes is passed on
+    for star, kind in _PASSED_ON.items():
+        given_so = any(texts[child.start] == star for child in children)
+        for pattern in () if given_so else view.all(kind):
+            yield close, close, (*lead, star, *texts[pattern.start + 1 : pattern.end])
+    for name in scope.locals[:6]:
+        if name not in given:
+            yield close, close, (*lead, name, "=", name)
 
 
 @operator(
