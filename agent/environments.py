@@ -75,7 +75,16 @@ def _install(where: Path, *wanted: tuple[str, ...]) -> None:
     options = [part for one in wanted for part in one]
     overrides = ("--overrides", str(where / "overrides.txt"))
     if options:
-        _uv("pip", "install", "--quiet", "--python", str(where), *overrides, *options)
+        _uv(
+            "pip",
+            "install",
+            "--quiet",
+            "--compile-bytecode",
+            "--python",
+            str(where),
+            *overrides,
+            *options,
+        )
 
 
 def _uv(*arguments: str) -> None:
