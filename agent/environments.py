@@ -75,16 +75,8 @@ def _install(where: Path, *wanted: tuple[str, ...]) -> None:
     options = [part for one in wanted for part in one]
     overrides = ("--overrides", str(where / "overrides.txt"))
     if options:
-        _uv(
-            "pip",
-            "install",
-            "--quiet",
-            "--compile-bytecode",
-            "--python",
-            str(where),
-            *overrides,
-            *options,
-        )
+        install = ("pip", "install", "--quiet", "--compile-bytecode", "--python", str(where))
+        _uv(*install, *overrides, *options)
 
 
 def _uv(*arguments: str) -> None:
