@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.source.leaves import Module, SourceError, Unit
+from tools.source.leaves import NEWLINE, Module, SourceError, Unit
 from tools.verdicts import Failure, Outcome, SuiteRun
 from tools.workspace import is_test_name
 
@@ -173,6 +174,46 @@ def only(run: SuiteRun, failing: Sequence[str]) -> SuiteRun:
         failures=[failure for failure in run.failures if failure.nodeid not in others],
         spectrum=replace(run.spectrum, lines=lines, failed=set(failing)),
     )
+
+
+def changed_lines(files: Mapping[str, tuple[bytes, bytes]]) -> dict[str, set[int]]:
+    """path -> lines, before a patch, of the logical lines that it changes, or between which it inserts.
+
+    files: path -> (bytes before, bytes after). What is no function ran once, when it was imported, for all tests: all its lines.
+    """
+    changed: dict[str, set[int]] = {}
+    for path, (old, new) in files.items():
+        module = Module(old)
+        spans = _logical_lines(module)
+        lines = changed.setdefault(path, set())
+        match = SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
+        for tag, first, last, _, _ in match.get_opcodes():
+            if tag == "equal":
+                continue
+            touched = [span for span in spans if span[0] <= last and span[1] > first]
+            if tag == "insert":
+                touched += [span for span in spans if span[0] <= first][-1:]
+                touched += [span for span in spans if span[0] > first][:1]
+            for begin, end in touched:
+                lines.update(range(begin, end + 1))
+        for unit in module.units:
+            whole = range(unit.first_line, unit.last_line + 1)
+            if unit.kind != "function" and not lines.isdisjoint(whole):
+                lines.update(whole)
+    return changed
+
+
+def _logical_lines(module: Module) -> list[tuple[int, int]]:
+    """First and last line of each: of a simple statement, or of the head of a compound one."""
+    found: list[tuple[int, int]] = []
+    first = 0
+    for leaf in module.leaves:
+        if leaf.kind == NEWLINE:
+            found.append((first or leaf.line, leaf.line))
+            first = 0
+        elif not leaf.is_layout:
+            first = first or leaf.line
+    return found
 
 
 def execution_of(suspect: Suspect, run: SuiteRun) -> Execution | None:

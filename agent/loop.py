@@ -15,7 +15,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from pathlib import Path
 
 from agent import decide, locate
@@ -33,7 +32,7 @@ from agent.stubs import Stub, body_text, stub_of, tests_of
 from agent.suite_cache import Rejected, SuiteCache
 from tools.interpreter import WorkspaceError
 from tools.runner import Runner
-from tools.source.leaves import NEWLINE, Module
+from tools.source.leaves import Module
 from tools.verdicts import Limits, RunnerError, SuiteRun
 from tools.workspace import Workspace, find_workspace
 
@@ -409,7 +408,7 @@ class _Run:
             return False
         if any(
             not lines.isdisjoint(run.spectrum.lines_of(test).get(path, ()))
-            for path, lines in _changed_lines(patch).items()
+            for path, lines in locate.changed_lines(patch.files).items()
             for test in still
         ):
             return False
@@ -438,46 +437,6 @@ class _Run:
 
 def _red_as_before(final: SuiteRun, left: Sequence[str]) -> bool:
     return bool(final.results) and set(final.failing) <= set(left) and not final.collection_errors
-
-
-def _changed_lines(patch: PatchedFiles) -> dict[str, set[int]]:
-    """path -> lines, before the patch, of the logical lines that it changes, or between which it inserts.
-
-    What is no function ran once, when it was imported, for all tests: all its lines.
-    """
-    changed: dict[str, set[int]] = {}
-    for path, (old, new) in patch.files.items():
-        module = Module(old)
-        spans = _logical_lines(module)
-        lines = changed.setdefault(path, set())
-        match = SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
-        for tag, first, last, _, _ in match.get_opcodes():
-            if tag == "equal":
-                continue
-            touched = [span for span in spans if span[0] <= last and span[1] > first]
-            if tag == "insert":
-                touched += [span for span in spans if span[0] <= first][-1:]
-                touched += [span for span in spans if span[0] > first][:1]
-            for begin, end in touched:
-                lines.update(range(begin, end + 1))
-        for unit in module.units:
-            whole = range(unit.first_line, unit.last_line + 1)
-            if unit.kind != "function" and not lines.isdisjoint(whole):
-                lines.update(whole)
-    return changed
-
-
-def _logical_lines(module: Module) -> list[tuple[int, int]]:
-    """First and last line of each: of a simple statement, or of the head of a compound one."""
-    found: list[tuple[int, int]] = []
-    first = 0
-    for leaf in module.leaves:
-        if leaf.kind == NEWLINE:
-            found.append((first or leaf.line, leaf.line))
-            first = 0
-        elif not leaf.is_layout:
-            first = first or leaf.line
-    return found
 
 
 __all__ = ["FixRequest", "fix"]

@@ -17,7 +17,7 @@ BODY, WRONG = "    return 2 * x\n", "    return 3 * x\n"
 CHECK = "def check(candidate):\n    assert candidate(3) == 6\n    assert candidate(0) == 0\n"
 UNITTEST = (
     "import unittest\n\n\nclass TestCases(unittest.TestCase):\n    def test_three(self):\n"
-    "        self.assertEqual(twice(3), 6)\n"
+    "        self.assertEqual([twice(3), twice(0)], [6, 0])\n"
 )
 CONTEXT = (
     "def test_execution(solution: str):\n    space = {'x': 3}\n    exec(solution, space)\n"
