@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from agent.locate import (
     Sources,
     causes,
+    changed_lines,
     execution_of,
     halve,
     one_edit_may_do,
@@ -221,3 +222,32 @@ def test_the_report_names_the_likeliest_lines(sources):
     lines = ranked_lines(found, 3)
     assert len(lines) == 3
     assert lines[0] == "calc.py:7: out += (row +" and "calc.py:20: return n < self.size" in lines
+
+
+CHANGED = b"""LIMIT = 3
+KINDS = (1,
+         2)
+
+
+def f(a,
+      b):
+    if a:
+        return g(a,
+                 b)
+    return b
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "lines"),
+    [
+        (b"    return b", b"    return a", {11}),
+        (b"                 b)", b"                 a)", {9, 10}),  # the whole statement
+        (b"      b):", b"      b=1):", {6, 7}),
+        (b"    return b", b"    b += 1\n    return b", {10, 9, 11}),  # both neighbours
+        (b"    if a:", b"    if a:\n        b = 2", {8, 9, 10}),
+        (b"         2)", b"         3)", {1, 2, 3}),  # import ran it, for all tests
+    ],
+)
+def test_changed_lines_are_whole_statements(old: bytes, new: bytes, lines: set[int]) -> None:
+    assert changed_lines({"a.py": (CHANGED, CHANGED.replace(old, new))}) == {"a.py": lines}
