@@ -352,10 +352,19 @@ def mine(
             metavar="N", min=0, help="Fixes to look for among the edits of the operators."
         ),
     ] = 0,
+    executed: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Suites of calls of each function before and after its fix, confined; 0: nothing runs.",
+        ),
+    ] = 4,
 ) -> None:
     """Find real fixes of functions in the histories of the repositories, and make training shards of them.
 
-    The mirror must hold the histories, which data fetch does not bring. Shards are made where there is a vocabulary.
+    The mirror must hold the histories, which data fetch does not bring. What needs only the standard library and its own package
+    is called as well. Shards are made where there is a vocabulary: D/shards of the text, D/executed/shards of what calls show.
     """
     from trm.data import fixes as fx
     from trm.data import mine as mining
@@ -402,6 +411,16 @@ def mine(
 
         for name, examples, tried in mined.build_shards(out, Vocab.load(vocab)):
             _say(f"{name}: {examples} examples of {tried} fixes")
+        if executed:
+            from tools.calls import Caller
+            from trm.data import mutants, replay
+
+            for name, fixes, others in replay.replay_all(
+                there, mirror, out, Caller, suites=executed, jobs=jobs, resume=resume
+            ):
+                _say(f"{name}: {fixes} fixes seen by calls, {sum(others.values())} not")
+            for name, examples, tried in mutants.build_shards(out / "executed", Vocab.load(vocab)):
+                _say(f"executed/{name}: {examples} examples of {tried} suites")
     print(out)
     if missing:
         _say(f"{missing} of {missing + len(there)} repositories are missing")

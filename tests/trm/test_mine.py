@@ -2,7 +2,6 @@
 
 import json
 import random
-import subprocess
 from collections import Counter
 
 import pytest
@@ -55,41 +54,9 @@ def share(part, whole):
 '''
 
 
-class Repository:
-    """A git repository that commits a text for a file at a time."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        folder.mkdir(parents=True)
-        self.git("init", "--quiet")
-
-    def git(self, *arguments):
-        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
-        done = subprocess.run(command, cwd=self.folder, check=True, capture_output=True, text=True)
-        return done.stdout.strip()
-
-    def commit(self, message, **files):
-        """Files are named with __ for / and without .py."""
-        for name, text in files.items():
-            path = self.folder / (name.replace("__", "/") + ".py")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", message)
-
-    def change(self, message, old, new, **others):
-        """Commit one replacement in bag.py."""
-        text = (self.folder / "bag.py").read_text()
-        assert text.count(old) == 1
-        self.commit(message, bag=text.replace(old, new), **others)
-
-    def source(self, name="owner/name", licence="MIT"):
-        return Source(name, licence, self.git("rev-parse", "HEAD"), "library")
-
-
 @pytest.fixture
-def repository(tmp_path):
-    made = Repository(tmp_path / "mirror" / "owner+name" / "repo")
+def repository(repository_at):
+    made = repository_at("owner/name")
     made.commit("Begin", bag=BASE, test_bag="def test(): pass\n")
     return made
 
@@ -336,11 +303,12 @@ def test_top_names_are_those_of_the_module_level():
     assert imported == {"os", "Counter", "queue", "np"}
 
 
-def history(tmp_path):
+@pytest.fixture
+def history(repository_at):
     """Two repositories: one is held out by its name and shares a fix with the other, which also undoes one."""
     sources = []
     for name in ("a/train", "a/o"):
-        made = Repository(tmp_path / "mirror" / name.replace("/", "+") / "repo")
+        made = repository_at(name)
         made.commit("Begin", bag=BASE)
         made.change("Fix zero", "whole < 0", "whole <= 0")
         if name == "a/train":
@@ -351,11 +319,11 @@ def history(tmp_path):
     return sources
 
 
-def test_merging_drops_repeats_and_what_is_undone(tmp_path, monkeypatch):
+def test_merging_drops_repeats_and_what_is_undone(history, tmp_path, monkeypatch):
     monkeypatch.setattr(mining, "held_out", lambda package: package == "a/o")
     out = tmp_path / "out"
     told = []
-    sources = history(tmp_path)
+    sources = history
     summary = mining.mine(
         sources, tmp_path / "mirror", out, progress=lambda *line: told.append(line)
     )
@@ -379,10 +347,10 @@ def test_merging_drops_repeats_and_what_is_undone(tmp_path, monkeypatch):
     assert not told and list(fx.read(out / "fixes.jsonl.gz")) == kept
 
 
-def test_shards_hold_the_fixes_as_targets(tmp_path, monkeypatch):
+def test_shards_hold_the_fixes_as_targets(history, tmp_path, monkeypatch):
     monkeypatch.setattr(mining, "held_out", lambda package: package == "a/o")
     out = tmp_path / "out"
-    mining.mine(history(tmp_path), tmp_path / "mirror", out)
+    mining.mine(history, tmp_path / "mirror", out)
     words = Counter(leaf.text for leaf in Module(BASE.encode()).leaves)
     vocab = Vocab.build(words, ["identifier"], [], 400)
     made = list(mined.build_shards(out, vocab))
@@ -442,8 +410,8 @@ def test_shapes_abstract_from_names_but_not_from_their_identity():
     assert mined.shape_of(texts, Edit(0, 0, ("return", "<NEWLINE>"))) == "nothing -> return NL"
 
 
-def test_the_command_mines_profiles_and_makes_shards(tmp_path, monkeypatch, capsys):
-    sources = history(tmp_path)
+def test_the_command_mines_profiles_and_makes_shards(history, tmp_path, monkeypatch, capsys):
+    sources = history
     absent = Source("a/absent", "MIT", "0" * 40, "library")
     monkeypatch.setattr("agent.data_cli._sources", lambda only: (*sources, absent))
     words = Counter(leaf.text for leaf in Module(BASE.encode()).leaves)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -79,12 +79,13 @@ class Calls(Protocol):
 class Test:
     """A call and what must come of it: the returned value, or with `attribute` the value of that of the first argument.
 
-    arguments: source texts, of a method first the object; expected: source text.
+    arguments: source texts, of a method first the object; expected: source text; lines: of the function that run.
     """
 
     arguments: tuple[str, ...]
     expected: str
     attribute: str = ""
+    lines: frozenset[int] = frozenset()
 
     def as_request(self) -> tuple[str, str, str]:
         """What `Calls.run` takes."""
@@ -113,7 +114,21 @@ class Tested:
 
 
 def with_tests(alone: Alone, calls: Calls, rng: random.Random) -> Tested | None:
-    """The function with tests, or None if no kind of argument gave two different results."""
+    """The function with a handful of tests, or None if no kind of argument gave two different results."""
+    every = with_all_tests(alone, calls, rng)
+    if every is None:
+        return None
+    tests = _choose(every, rng)
+    return replace(every, tests=tests) if _tell_apart(tests) else None
+
+
+def with_all_tests(
+    alone: Alone, calls: Calls, rng: random.Random, given: Sequence[tuple[str, ...]] = ()
+) -> Tested | None:
+    """The function with every call that came to a result, or None if no kind of argument gave two different results.
+
+    given: argument lists to try first.
+    """
     function = alone.function
     try:
         module = Module(function.source.encode())
@@ -136,16 +151,16 @@ def with_tests(alone: Alone, calls: Calls, rng: random.Random) -> Tested | None:
     if alone.of_class:
         lists = _of_method(alone.of_class, made_from[1:], needed[1:], rng)
     else:
-        lists = [*documented(function), *argument_lists(needed, rng, 60)]
+        lists = [*given, *documented(function), *argument_lists(needed, rng, 60)]
     found = _probe(alone, calls, lists, listed)
     if not found:
         return None
-    further = more_like([test.arguments for test, _ in found], rng, 30)
-    found += _probe(alone, calls, further, listed)
-    tests = _choose(found, rng)
-    if len({test.expected for test in tests}) < 2:
-        return None
-    return Tested(alone, module, tests, listed)
+    found += _probe(alone, calls, more_like([test.arguments for test in found], rng, 30), listed)
+    return Tested(alone, module, tuple(found), listed) if _tell_apart(found) else None
+
+
+def _tell_apart(tests: Iterable[Test]) -> bool:
+    return len({test.expected for test in tests}) > 1
 
 
 def _of_method(
@@ -164,16 +179,22 @@ def documented(function: Function) -> list[tuple[str, ...]]:
     text = ast.get_docstring(definition) if isinstance(definition, ast.FunctionDef) else None
     found: list[tuple[str, ...]] = []
     for line in (text or "").splitlines():
-        if ">>>" not in line:
-            continue
-        try:
-            tree = ast.parse(line.partition(">>>")[2].strip())
-        except (SyntaxError, ValueError):
-            continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == function.name:
-                found.append(tuple(ast.unparse(argument) for argument in node.args))
+        if ">>>" in line:
+            found += calls_in(line.partition(">>>")[2].strip(), function.name)
     return found[:12]
+
+
+def calls_in(text: str, name: str) -> list[tuple[str, ...]]:
+    """Argument lists of the calls of a function, by its name alone; none of what is no Python."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return []
+    return [
+        tuple(ast.unparse(argument) for argument in node.args)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == name
+    ]
 
 
 def _has_optional(source: str) -> bool:
@@ -181,32 +202,31 @@ def _has_optional(source: str) -> bool:
     return isinstance(definition, ast.FunctionDef) and bool(definition.args.defaults)
 
 
-def _probe(
-    alone: Alone, calls: Calls, lists: Sequence[tuple[str, ...]], listed: bool
-) -> list[tuple[Test, frozenset[int]]]:
+def _probe(alone: Alone, calls: Calls, lists: Sequence[tuple[str, ...]], listed: bool) -> list[Test]:  # fmt: skip
     function = alone.function
     texts = [", ".join(one) for one in lists]
     returned = calls.probe(function.source, function.name, alone.prelude, texts, listed=listed)
-    return [(Test(lists[r.index], r.text, r.attribute), frozenset(r.lines)) for r in returned]
+    return [Test(lists[r.index], r.text, r.attribute, frozenset(r.lines)) for r in returned]
 
 
-def _choose(found: list[tuple[Test, frozenset[int]]], rng: random.Random) -> tuple[Test, ...]:
+def _choose(tested: Tested, rng: random.Random) -> tuple[Test, ...]:
     """A handful of tests: first those that run new lines, then those with new results."""
+    found = list(tested.tests)
     rng.shuffle(found)
     # None says little, and half of all guesses give it
-    found.sort(key=lambda one: one[0].expected == "None")
+    found.sort(key=lambda test: test.expected == "None")
     number = rng.choice((2, 3, 4, 5, 6, 8, 10))
     chosen: list[Test] = []
     lines: set[int] = set()
     seen: set[str] = set()
     for want_lines in (True, False):
-        for test, ran in found:
+        for test in found:
             if len(chosen) >= number:
                 break
-            fresh = bool(ran - lines) if want_lines else test.expected not in seen
+            fresh = bool(test.lines - lines) if want_lines else test.expected not in seen
             if fresh and test not in chosen:
                 chosen.append(test)
-                lines |= ran
+                lines |= test.lines
                 seen.add(test.expected)
     rng.shuffle(chosen)
     return tuple(chosen)
@@ -266,11 +286,7 @@ def _example(
 ) -> tuple[Encoded, list[Target], tuple[str, ...]] | None:  # fmt: skip
     leaves = broken.module.leaves
     shown = shown_names(tested.function.near, rng)
-    failure, values, frames = failure_of(tested, results, rng)
-    execution = replace(
-        coverage_of(leaves, results), frames=frames, values=values,
-        actual=failure.actual, expected=failure.expected,
-    )  # fmt: skip
+    execution, failure = seen(tested, leaves, results, rng)
     encoded = encode(
         vocab, leaves, names=shown, execution=execution,
         failure=failure if rng.random() < 0.9 else None,
@@ -279,6 +295,18 @@ def _example(
         return None
     kept = targets_of(vocab, encoded, broken.fixes)
     return (encoded, kept, broken.operators) if kept or not broken.fixes else None
+
+
+def seen(
+    tested: Tested, leaves: Sequence[Leaf], results: Sequence[Result], rng: random.Random
+) -> tuple[Execution, FailureText]:
+    """What `fix` would see of a version with these leaves that gave these results."""
+    failure, values, frames = failure_of(tested, results, rng)
+    execution = replace(
+        coverage_of(leaves, results), frames=frames, values=values,
+        actual=failure.actual, expected=failure.expected,
+    )  # fmt: skip
+    return execution, failure
 
 
 def coverage_of(leaves: Sequence[Leaf], results: Sequence[Result]) -> Execution:

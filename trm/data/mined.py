@@ -38,13 +38,15 @@ def example(
     return made if made is not None and len(made[1]) == len(fix.edits) else None
 
 
-def repairs(mined: Path) -> list[Fix]:
-    """What `mined`/fixes.jsonl.gz has to be mixed among mutants: changes of code that speak of a fault, not held out.
+def repairs(mined: Path, *, held_out: bool = False) -> list[Fix]:
+    """What `mined`/fixes.jsonl.gz has to be mixed among mutants: changes of code that speak of a fault.
 
-    A shuffled order that is always the same; at most CAP of a repository.
+    A shuffled order that is always the same; at most CAP of a repository. held_out: with those never to be trained on.
     """
     return _capped(
-        fix for fix in _shuffled(mined) if fix.fixlike and fix.kind != "string" and not fix.held_out
+        fix
+        for fix in _shuffled(mined)
+        if fix.fixlike and fix.kind != "string" and (held_out or not fix.held_out)
     )
 
 

@@ -1,0 +1,166 @@
+"""Mined fixes executed: the repaired function says what is right, the version before shows how the fault looks.
+
+A function that needs nothing but the standard library and its own package, as the fixing commit has them, is called alone: with
+the arguments that the tests of the commit give it, and with made-up ones. The version before the fix is called the same way:
+where it does something else, people repaired just that. Most small changes of real code are seen by no such call; those that
+are become mutants like any other, with the fix that a person wrote.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tools.source.leaves import Module, SourceError
+from trm.data import mined, mutants
+from trm.data import sources as src
+from trm.data.alone import Alone, Kept, self_contained
+from trm.data.build import in_processes
+from trm.data.executed import Calls, Tested, calls_in, seen, with_all_tests
+from trm.data.fixes import Fix
+from trm.data.functions import Function, Surroundings
+from trm.data.mutants import Mutant
+from trm.data.sources import Source
+
+_TRIES = 2  # with other arguments, where all calls agree
+_MOST_GIVEN = 60
+_FAILING = (1, 1, 1, 2, 3)  # tests of a suite that fail
+_PASSING = (0, 1, 2, 3, 4, 6)
+
+
+class _Files:
+    """The files of one commit. tests: those of its tests that it changes. Raises SourceError where the commit is not there."""
+
+    def __init__(self, directory: Path, commit: str) -> None:
+        self._directory = directory
+        listed = src._git(directory, "diff-tree", "--no-commit-id", "--name-only", "-r", "-z", "--root", commit)  # fmt: skip
+        names = [name.decode("utf-8", "replace") for name in listed.split(b"\0") if name.endswith(b".py")]  # fmt: skip
+        self.tests = [name for name in names if src.is_test_path(PurePosixPath(name))]
+        self._blobs = {str(path): blob for path, blob in src._tree(directory, commit)}
+
+    @functools.cache  # noqa: B019 - lives as long as its commit is looked at
+    def __call__(self, path: str) -> str | None:
+        if path not in self._blobs:
+            return None
+        content = next(src._contents(self._directory, [self._blobs[path]]))
+        try:
+            return None if content is None else content.decode("utf-8")
+        except UnicodeDecodeError:
+            return None
+
+
+def replay(
+    fixes: Sequence[Fix], directory: Path, calls: Calls, suites: int
+) -> Iterator[Mutant | str]:
+    """Up to `suites` mutants of each fix, with other tests each, or why it gave none. directory: their bare repository."""
+    for fix in fixes:
+        rng = random.Random(fix.commit + fix.origin)
+        try:
+            files = _Files(directory, fix.commit)
+        except src.SourceError:
+            yield "commit cannot be read"
+            continue
+        alone = _alone(fix, files)
+        if isinstance(alone, str):
+            yield alone
+            continue
+        given = [one for path in files.tests for one in calls_in(files(path) or "", fix.name)]
+        for _ in range(_TRIES):
+            tested = with_all_tests(alone, calls, rng, given[:_MOST_GIVEN])
+            made = [] if tested is None else _mutants(fix, tested, calls, rng, suites)
+            if made:
+                yield from made
+                break
+        else:
+            yield (
+                "no call comes to a result"
+                if tested is None
+                else "no call tells the versions apart"
+            )
+
+
+def _alone(fix: Fix, files: _Files) -> Alone | str:
+    """The repaired function with what it needs at the fixing commit."""
+    package, path, qualified = fix.origin.split(":", 2)
+    try:
+        module = Module((files(path) or "").encode("utf-8"))
+        units = [unit for unit in module.units if unit.name == qualified]
+    except (SourceError, RecursionError):
+        return "file cannot be read"
+    if not units:
+        return "function is not there"
+    near = Surroundings(module).near(units[-1])
+    function = Function(fix.after, fix.name, fix.names, near, fix.origin, fix.licence)
+    found = next(self_contained([function], Kept({package: files})), None)
+    return found or "cannot be called alone"
+
+
+def _mutants(
+    fix: Fix, tested: Tested, calls: Calls, rng: random.Random, suites: int
+) -> list[Mutant]:
+    results = tested.run(calls, [fix.before])[0]
+    if results is None:
+        return []
+    broken = Module(fix.before.encode("utf-8"))
+    failing = [t for t, r in zip(tested.tests, results, strict=True) if r.outcome != "passed"]
+    passing = [t for t, r in zip(tested.tests, results, strict=True) if r.outcome == "passed"]
+    made: dict[str, Mutant] = {}
+    for _ in range(suites if failing else 0):
+        chosen = [
+            *rng.sample(failing, min(len(failing), rng.choice(_FAILING))),
+            *rng.sample(passing, min(len(passing), rng.choice(_PASSING))),
+        ]
+        rng.shuffle(chosen)
+        suite = replace(tested, tests=tuple(chosen))
+        again = suite.run(calls, [fix.before])[0]
+        if again is None or all(result.outcome == "passed" for result in again):
+            continue  # depends on the calls before it
+        execution, failure = seen(suite, broken.leaves, again, rng)
+        made[repr(failure)] = Mutant(
+            package=fix.package, licence=fix.licence, origin=f"{fix.origin}@{fix.commit}", source=fix.before, fixes=fix.edits,
+            operators=("mined",), names=tested.function.near, execution=execution, failure=failure,
+        )  # fmt: skip
+    return list(made.values())
+
+
+def _replay_part(task: tuple[Source, Path, Path, Sequence[Fix], Any, int]) -> tuple[str, int, dict[str, int]]:  # fmt: skip
+    source, mirror, part, fixes, calls, suites = task
+    dropped: Counter[str] = Counter()
+    kept: list[Mutant] = []
+    with calls() as caller:
+        for made in replay(fixes, src.git_directory(source, mirror), caller, suites):
+            if isinstance(made, str):
+                dropped[made] += 1
+            else:
+                kept.append(made)
+    mutants.write(part, kept)
+    return source.name, len({mutant.origin for mutant in kept}), dict(dropped)
+
+
+def replay_all(
+    sources: Sequence[Source], mirror: Path, folder: Path, calls: Callable[[], AbstractContextManager[Calls]], *,
+    suites: int, jobs: int = 1, resume: bool = True,
+) -> Iterator[tuple[str, int, dict[str, int]]]:  # fmt: skip
+    """Replay what speaks of a fault in `folder`/fixes.jsonl.gz into `folder`/executed/parts, a file a repository.
+
+    Yields (repository, fixes that calls tell apart, how many others by reason). With `resume` finished parts are kept. calls:
+    makes the confined process (tools.calls.Caller). `trm.data.mutants` makes shards of `folder`/executed.
+    """
+    parts = folder / "executed" / "parts"
+    parts.mkdir(parents=True, exist_ok=True)
+    of_source: dict[str, list[Fix]] = {}
+    for fix in mined.repairs(folder, held_out=True):
+        of_source.setdefault(fix.package, []).append(fix)
+    tasks = [
+        (source, mirror, part, of_source[source.name], calls, suites)
+        for source in sources
+        if source.name in of_source
+        and not (resume and (part := parts / f"{source.folder}.jsonl.gz").is_file())
+    ]
+    yield from in_processes(_replay_part, tasks, jobs)
