@@ -413,13 +413,13 @@ def mine(
             _say(f"{name}: {examples} examples of {tried} fixes")
         if executed:
             from tools.calls import Caller
-            from trm.data import mutants, replay
+            from trm.data import replay
 
             for name, fixes, others in replay.replay_all(
                 there, mirror, out, Caller, suites=executed, jobs=jobs, resume=resume
             ):
                 _say(f"{name}: {fixes} fixes seen by calls, {sum(others.values())} not")
-            for name, examples, tried in mutants.build_shards(out / "executed", Vocab.load(vocab)):
+            for name, examples, tried in replay.build_shards(out, Vocab.load(vocab)):
                 _say(f"executed/{name}: {examples} examples of {tried} suites")
     print(out)
     if missing:

@@ -21,10 +21,10 @@ from tools.source.edits import Edit, EditError, splice
 from tools.source.leaves import Module, SourceError, Unit
 from tools.verdicts import Limits, RunnerError, SuiteRun
 from tools.workspace import WorkspaceError
-from trm.data.build import held_out, in_processes
+from trm.data.build import in_processes
 from trm.data.corrupt import WEIGHTS, Broken, break_function
 from trm.data.decontaminate import Blocklist
-from trm.data.functions import MAX_LEAVES, MIN_LEAVES, Surroundings, reach_of, unit_text
+from trm.data.functions import MAX_LEAVES, MIN_LEAVES, Surroundings, held_out, reach_of, unit_text
 from trm.data.mutants import Mutant, write
 from trm.data.sources import is_excluded, is_excluded_text, is_test_path
 from trm.encode import Execution, FailureText

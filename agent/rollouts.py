@@ -22,8 +22,8 @@ from tools.runner import Runner
 from tools.source.edits import Edit, EditError, apply_edit, parses
 from tools.source.operators import canonical
 from tools.verdicts import Outcome, RunnerError, SuiteRun
-from trm.data.build import held_out
 from trm.data.corrupt import targets_of
+from trm.data.functions import held_out
 from trm.encode import Encoded, Target
 from trm.predict import Predictor
 from trm.rl import Group

@@ -15,8 +15,8 @@ from tools.source.edits import Edit, EditError, splice
 from tools.source.leaves import Module, SourceError
 from trm.checkpoint import VOCAB, CheckpointError
 from trm.data import functions as fn
-from trm.data.build import held_out
 from trm.data.corrupt import WEIGHTS, Broken, as_text, break_function
+from trm.data.functions import held_out
 from trm.encode import Encoded, padded_length
 from trm.predict import Predictor
 from trm.vocab import Vocab

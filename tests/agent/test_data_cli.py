@@ -9,8 +9,8 @@ from agent.cli import run
 from tools.source.edits import Edit
 from trm.checkpoint import shipped
 from trm.data import fixes
-from trm.data.build import held_out
 from trm.data.feed import Batches
+from trm.data.functions import held_out
 from trm.data.pipeline import Shard
 from trm.data.sources import Source, SourceError, bring, checkout
 
@@ -82,7 +82,7 @@ def test_other_settings_and_nothing_to_read_are_refused(exports: Path, capsys) -
     assert "not in" in capsys.readouterr().err
 
 
-def mined(package: str, **more: object) -> fixes.Fix:
+def mined(package: str, commit: str = "c1", **more: object) -> fixes.Fix:
     before, after = (f"def first(items):\n    return items[{n}]\n" for n in (1, 0))
     edit = Edit(11, 12, ("0",))
     told = {
@@ -92,7 +92,7 @@ def mined(package: str, **more: object) -> fixes.Fix:
         "kind": "replace",
         "functions": 1,
     }
-    return fixes.Fix(before, after, "first", (), f"{package}:m.py:first", "MIT", "c0", "Fix first",
+    return fixes.Fix(before, after, "first", (), f"{package}:m.py:first", "MIT", commit, "Fix first",
                      edits=(edit,), **{**told, **more})  # fmt: skip
 
 
@@ -102,7 +102,12 @@ def test_mined_fixes_are_mixed_among_the_mutants(exports: Path, capsys) -> None:
     assert "no fixes there" in capsys.readouterr().err
     folder.mkdir()
     kept = [mined(f"a/{n}") for n in range(3)]
-    other = [mined("b/b", held_out=True), mined("b/c", fixlike=False), mined("b/d", kind="string")]
+    other = [
+        mined("b/b", held_out=True),
+        mined("b/c", fixlike=False),
+        mined("b/d", kind="string"),
+        mined("b/e", "c0"),
+    ]
     fixes.write(folder / "fixes.jsonl.gz", [*kept, *other])
     sizes = []
     for number, more in enumerate(([], ["--mined", str(folder), "--fixes", "10"])):

@@ -11,7 +11,7 @@ import pytest
 from agent.faces.tui.training import Training
 from agent.samples import Samples, changed_line, looked_at
 from trm.data import functions as fn
-from trm.data.build import held_out
+from trm.data.functions import held_out
 
 
 @pytest.fixture

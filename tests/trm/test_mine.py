@@ -349,6 +349,7 @@ def test_merging_drops_repeats_and_what_is_undone(history, tmp_path, monkeypatch
 
 def test_shards_hold_the_fixes_as_targets(history, tmp_path, monkeypatch):
     monkeypatch.setattr(mining, "held_out", lambda package: package == "a/o")
+    monkeypatch.setattr(mined, "reserved", lambda commit: False)
     out = tmp_path / "out"
     mining.mine(history, tmp_path / "mirror", out)
     words = Counter(leaf.text for leaf in Module(BASE.encode()).leaves)
@@ -413,6 +414,7 @@ def test_shapes_abstract_from_names_but_not_from_their_identity():
 def test_the_command_mines_profiles_and_makes_shards(history, tmp_path, monkeypatch, capsys):
     sources = history
     absent = Source("a/absent", "MIT", "0" * 40, "library")
+    monkeypatch.setattr(mined, "reserved", lambda commit: False)
     monkeypatch.setattr("agent.data_cli._sources", lambda only: (*sources, absent))
     words = Counter(leaf.text for leaf in Module(BASE.encode()).leaves)
     Vocab.build(words, ["identifier"], [], 400).save(tmp_path / "vocab.json")

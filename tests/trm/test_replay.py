@@ -104,7 +104,7 @@ def test_what_the_commit_tests_is_called_with_what_the_commit_has(folder):
     assert "[144]" in {m.failure.expected for m in made}
 
 
-def test_shards_are_made_of_them(folder):
+def test_shards_are_made_of_them(folder, monkeypatch):
     source, mirror, mined = folder
     told = list(replay.replay_all([source], mirror, mined, Caller, suites=2))
     assert told == [("owner/name", 2, {"cannot be called alone": 1, "no call tells the versions apart": 1})]  # fmt: skip
@@ -112,8 +112,10 @@ def test_shards_are_made_of_them(folder):
     assert not list(replay.replay_all([source], mirror, mined, Caller, suites=2))
     words = {leaf.text: 9 for leaf in Module(BASE.encode()).leaves}
     vocab = Vocab.build(words, ["identifier"], [], 400)
-    ((name, examples, tried),) = mutants.build_shards(mined / "executed", vocab)
-    assert name in ("shard-00000", "eval-00000") and 2 <= examples <= tried <= 4
+    for kept, shard in ((False, "shard-00000"), (True, "eval-00000")):
+        monkeypatch.setattr(replay.mined, "reserved", lambda commit, kept=kept: kept)
+        ((name, examples, tried),) = replay.build_shards(mined, vocab)
+        assert name == shard and 2 <= examples <= tried <= 4
 
 
 def test_a_commit_that_is_not_there_is_no_error(folder):

@@ -51,7 +51,6 @@ PERMISSIVE = (
     "Zlib",
 )
 CAP = 6000  # functions a package, so that no giant dominates
-HELD_OUT = 40  # one package in so many is never trained on
 _OURS = frozenset({"agent", "trm", "tools", "trm_agent"})
 
 Root = tuple[str, str, Path]  # package, licence, folder
@@ -93,11 +92,6 @@ def exported(folder: Path) -> list[Root]:
         for s in load_sources()
         if (folder / s.folder).is_dir()
     ]
-
-
-def held_out(package: str) -> bool:
-    """Whether the package belongs to the held-out set: a function of its name alone."""
-    return sum(package.lower().encode()) % HELD_OUT == 0
 
 
 def _skip(path: Path) -> str | None:
@@ -159,7 +153,7 @@ def build_functions(
         "functions": len(kept),
         "packages": dict(per_package.most_common()),
         "dropped": dict(dropped.most_common()),
-        "held_out": sorted(p for p in per_package if held_out(p)),
+        "held_out": sorted(p for p in per_package if fn.held_out(p)),
         "licences": dict(Counter(f.licence for f in kept).most_common()),
     }
     with (out / "words.json").open("w", encoding="utf-8") as file:
@@ -298,8 +292,8 @@ def build_shards(
     Shard names and contents depend on their number alone, so any part of the corpus can be rebuilt. A shard stands as a whole or
     not at all; with `keep` those that stand are left as they are.
     """
-    training = [f for f in fn.read(corpus / "functions.jsonl.gz") if not held_out(f.package)]
-    alone = [line for line in _callable(corpus, recipe) if not held_out(_alone(line).function.package)]  # fmt: skip
+    training = [f for f in fn.read(corpus / "functions.jsonl.gz") if not fn.held_out(f.package)]
+    alone = [line for line in _callable(corpus, recipe) if not fn.held_out(_alone(line).function.package)]  # fmt: skip
 
     def tasks() -> Iterable[_Task]:
         for number in range(first, first + shards):
@@ -363,11 +357,13 @@ def build_eval(
     """
     if not (keep and (corpus / "eval-00000").is_dir()):
         every = fn.read(corpus / "functions.jsonl.gz")
-        chosen = [_line(f) for f in every if held_out(f.package)][:functions]
+        chosen = [_line(f) for f in every if fn.held_out(f.package)][:functions]
         yield _make_shard(_Task(str(corpus), "eval-00000", 1, chosen, (), recipe))
     if keep and (corpus / "eval-00001").is_dir():
         return
-    alone = [line for line in _callable(corpus, recipe) if held_out(_alone(line).function.package)]
+    alone = [
+        line for line in _callable(corpus, recipe) if fn.held_out(_alone(line).function.package)
+    ]
     if alone:
         yield _make_shard(_Task(str(corpus), "eval-00001", 2, (), alone, recipe))
 

@@ -21,9 +21,9 @@ from tools.source.edits import Edit
 from tools.source.leaves import Module
 from trm.config import MAX_SPAN
 from trm.data import fixes as fx
-from trm.data.build import _blocklist, held_out, in_processes
+from trm.data.build import _blocklist, in_processes
 from trm.data.fixes import Fix
-from trm.data.functions import MAX_LEAVES, reach_of, token_hash
+from trm.data.functions import MAX_LEAVES, held_out, reach_of, token_hash
 from trm.data.sources import (
     Source,
     _contents,

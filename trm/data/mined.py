@@ -38,15 +38,22 @@ def example(
     return made if made is not None and len(made[1]) == len(fix.edits) else None
 
 
-def repairs(mined: Path, *, held_out: bool = False) -> list[Fix]:
+def reserved(commit: str) -> bool:
+    """Whether the fixes of a commit are kept to measure by, though its repository is not held out: a quarter is."""
+    return int(commit[:8], 16) % 4 == 0
+
+
+def repairs(mined: Path, *, all_of_them: bool = False) -> list[Fix]:
     """What `mined`/fixes.jsonl.gz has to be mixed among mutants: changes of code that speak of a fault.
 
-    A shuffled order that is always the same; at most CAP of a repository. held_out: with those never to be trained on.
+    A shuffled order that is always the same; at most CAP of a repository. all_of_them: also what is held out or `reserved`.
     """
     return _capped(
         fix
         for fix in _shuffled(mined)
-        if fix.fixlike and fix.kind != "string" and (held_out or not fix.held_out)
+        if fix.fixlike
+        and fix.kind != "string"
+        and (all_of_them or not (fix.held_out or reserved(fix.commit)))
     )
 
 
@@ -78,7 +85,7 @@ def build_shards(
     folder.mkdir(parents=True, exist_ok=True)
     vocab.save(folder / "vocab.json")
     everything = _shuffled(mined)
-    training = _capped(fix for fix in everything if not fix.held_out)
+    training = _capped(fix for fix in everything if not (fix.held_out or reserved(fix.commit)))
     held_out = [
         fix for fix in everything if fix.held_out and len(fix.edits) == 1 and fix.kind != "string"
     ]

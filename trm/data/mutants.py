@@ -9,15 +9,15 @@ import gzip
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tools.source.edits import Edit
 from tools.source.leaves import Module, SourceError
-from trm.data.build import held_out
 from trm.data.corrupt import shown_names, targets_of
+from trm.data.functions import held_out
 from trm.data.pipeline import ShardWriter
 from trm.encode import (
     Encoded,
@@ -114,11 +114,12 @@ def example(
 
 
 def build_shards(
-    folder: Path, vocab: Vocab, *, per_shard: int = 4000, longest: int = 256
-) -> Iterator[tuple[str, int, int]]:
+    folder: Path, vocab: Vocab, *, per_shard: int = 4000, longest: int = 256,
+    kept_out: Callable[[Mutant], bool] = lambda mutant: held_out(mutant.package),
+) -> Iterator[tuple[str, int, int]]:  # fmt: skip
     """Write `folder`/shards anew from `folder`/parts; yields (shard, examples, mutants tried).
 
-    shard-NNNNN hold the mutants of packages that may be trained on, mixed; eval-00000 those of held-out packages with one fix.
+    shard-NNNNN hold the mutants that may be trained on, mixed; eval-00000 those that are `kept_out` and have one fix.
     The folder has the vocabulary too, so that it is a corpus for `train`.
     """
     shards = folder / "shards"
@@ -126,17 +127,17 @@ def build_shards(
     vocab.save(shards / "vocab.json")
     rng = random.Random(0)
     training: list[tuple[Path, int]] = []
-    kept_out: list[Mutant] = []
+    measured_by: list[Mutant] = []
     for part in sorted((folder / "parts").glob("*.jsonl.gz")):
         for number, mutant in enumerate(read(part)):
-            if not held_out(mutant.package):
+            if not kept_out(mutant):
                 training.append((part, number))
             elif len(mutant.fixes) == 1:
-                kept_out.append(mutant)
+                measured_by.append(mutant)
     rng.shuffle(training)
-    if kept_out:
-        rng.shuffle(kept_out)
-        yield _shard(shards / "eval-00000", vocab, kept_out, rng, longest)
+    if measured_by:
+        rng.shuffle(measured_by)
+        yield _shard(shards / "eval-00000", vocab, measured_by, rng, longest)
     # a part at a time is read again, so that memory holds one shard and not the corpus
     for first in range(0, len(training), per_shard):
         wanted: dict[Path, set[int]] = {}

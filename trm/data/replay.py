@@ -13,7 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,11 +22,12 @@ from trm.data import mined, mutants
 from trm.data import sources as src
 from trm.data.alone import Alone, Kept, self_contained
 from trm.data.build import in_processes
-from trm.data.executed import Calls, Tested, calls_in, seen, with_all_tests
+from trm.data.executed import Calls, Test, Tested, calls_in, seen, with_all_tests
 from trm.data.fixes import Fix
-from trm.data.functions import Function, Surroundings
+from trm.data.functions import Function, Surroundings, held_out
 from trm.data.mutants import Mutant
 from trm.data.sources import Source
+from trm.vocab import Vocab
 
 _TRIES = 2  # with other arguments, where all calls agree
 _MOST_GIVEN = 60
@@ -55,34 +56,51 @@ class _Files:
             return None
 
 
+@dataclass(frozen=True)
+class Apart:
+    """A repaired function, and calls by which the version before differs (failing) and does not (passing)."""
+
+    tested: Tested
+    failing: tuple[Test, ...]
+    passing: tuple[Test, ...]
+
+
+def told_apart(fix: Fix, directory: Path, calls: Calls, rng: random.Random) -> Apart | str:
+    """Calls that tell a function from its version before, or why there are none. directory: its bare repository."""
+    try:
+        files = _Files(directory, fix.commit)
+    except src.SourceError:
+        return "commit cannot be read"
+    alone = _alone(fix, files)
+    if isinstance(alone, str):
+        return alone
+    given = [one for path in files.tests for one in calls_in(files(path) or "", fix.name)]
+    reason = "no call comes to a result"
+    for _ in range(_TRIES):
+        tested = with_all_tests(alone, calls, rng, given[:_MOST_GIVEN])
+        results = None if tested is None else tested.run(calls, [fix.before])[0]
+        if tested is None or results is None:
+            continue
+        reason = "no call tells the versions apart"
+        passed = [result.outcome == "passed" for result in results]
+        if not all(passed):
+            pairs = list(zip(tested.tests, passed, strict=True))
+            failing = tuple(test for test, good in pairs if not good)
+            return Apart(tested, failing, tuple(test for test, good in pairs if good))
+    return reason
+
+
 def replay(
     fixes: Sequence[Fix], directory: Path, calls: Calls, suites: int
 ) -> Iterator[Mutant | str]:
     """Up to `suites` mutants of each fix, with other tests each, or why it gave none. directory: their bare repository."""
     for fix in fixes:
         rng = random.Random(fix.commit + fix.origin)
-        try:
-            files = _Files(directory, fix.commit)
-        except src.SourceError:
-            yield "commit cannot be read"
-            continue
-        alone = _alone(fix, files)
-        if isinstance(alone, str):
-            yield alone
-            continue
-        given = [one for path in files.tests for one in calls_in(files(path) or "", fix.name)]
-        for _ in range(_TRIES):
-            tested = with_all_tests(alone, calls, rng, given[:_MOST_GIVEN])
-            made = [] if tested is None else _mutants(fix, tested, calls, rng, suites)
-            if made:
-                yield from made
-                break
+        apart = told_apart(fix, directory, calls, rng)
+        if isinstance(apart, str):
+            yield apart
         else:
-            yield (
-                "no call comes to a result"
-                if tested is None
-                else "no call tells the versions apart"
-            )
+            yield from _mutants(fix, apart, calls, rng, suites) or ["calls depend on one another"]
 
 
 def _alone(fix: Fix, files: _Files) -> Alone | str:
@@ -101,17 +119,11 @@ def _alone(fix: Fix, files: _Files) -> Alone | str:
     return found or "cannot be called alone"
 
 
-def _mutants(
-    fix: Fix, tested: Tested, calls: Calls, rng: random.Random, suites: int
-) -> list[Mutant]:
-    results = tested.run(calls, [fix.before])[0]
-    if results is None:
-        return []
+def _mutants(fix: Fix, apart: Apart, calls: Calls, rng: random.Random, suites: int) -> list[Mutant]:
     broken = Module(fix.before.encode("utf-8"))
-    failing = [t for t, r in zip(tested.tests, results, strict=True) if r.outcome != "passed"]
-    passing = [t for t, r in zip(tested.tests, results, strict=True) if r.outcome == "passed"]
+    tested, failing, passing = apart.tested, apart.failing, apart.passing
     made: dict[str, Mutant] = {}
-    for _ in range(suites if failing else 0):
+    for _ in range(suites):
         chosen = [
             *rng.sample(failing, min(len(failing), rng.choice(_FAILING))),
             *rng.sample(passing, min(len(passing), rng.choice(_PASSING))),
@@ -150,12 +162,12 @@ def replay_all(
     """Replay what speaks of a fault in `folder`/fixes.jsonl.gz into `folder`/executed/parts, a file a repository.
 
     Yields (repository, fixes that calls tell apart, how many others by reason). With `resume` finished parts are kept. calls:
-    makes the confined process (tools.calls.Caller). `trm.data.mutants` makes shards of `folder`/executed.
+    makes the confined process (tools.calls.Caller).
     """
     parts = folder / "executed" / "parts"
     parts.mkdir(parents=True, exist_ok=True)
     of_source: dict[str, list[Fix]] = {}
-    for fix in mined.repairs(folder, held_out=True):
+    for fix in mined.repairs(folder, all_of_them=True):
         of_source.setdefault(fix.package, []).append(fix)
     tasks = [
         (source, mirror, part, of_source[source.name], calls, suites)
@@ -164,3 +176,12 @@ def replay_all(
         and not (resume and (part := parts / f"{source.folder}.jsonl.gz").is_file())
     ]
     yield from in_processes(_replay_part, tasks, jobs)
+
+
+def build_shards(folder: Path, vocab: Vocab) -> Iterator[tuple[str, int, int]]:
+    """Shards of `folder`/executed, as `trm.data.mutants` makes them; eval-00000 holds the fixes that are held out or reserved."""
+
+    def kept_out(mutant: Mutant) -> bool:
+        return held_out(mutant.package) or mined.reserved(mutant.origin.rpartition("@")[2])
+
+    yield from mutants.build_shards(folder / "executed", vocab, kept_out=kept_out)
