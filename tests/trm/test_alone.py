@@ -71,15 +71,31 @@ def test_helpers_bring_what_they_need_in_order_and_nothing_else():
     assert runs(text)["thrice"](2) == 8  # type: ignore[operator]
 
 
-def test_what_must_not_be_executed_is_not():
-    assert package(a=FILE).closure("a.py", ["calls"]) is None
-    assert (
-        package(a="try:\n    import requests as x\nexcept ImportError:\n    x = 1\n").closure(
-            "a.py", ["x"]
-        )
-        is None
+def test_what_other_packages_bring_is_an_empty_class():
+    text = package(a=FILE).closure("a.py", ["calls"])
+    assert text is not None and "import socket" not in text
+    with pytest.raises(AttributeError):  # it cannot do what the real one does
+        runs(text)
+    made = package(
+        a="try:\n    import requests as x\nexcept ImportError:\n    x = 1\n",
+        b="from yaml import Node  # theirs\n\nclass Leaf(Node):\n    def f(self, n):\n        import yaml.a\n        return g(n)\n",
+        c="from . import gone\n\ndef f(n):\n    return n if n else gone.g(n)\n",
     )
-    assert package(a="from math import *\nx = 1\n").closure("a.py", ["sqrt2"]) is None
+    text = made.closure("a.py", ["x"])
+    assert text is not None and isinstance(runs(text)["x"], type)
+    text = made.closure("b.py", ["Leaf", "isthere"])
+    assert text is not None and "yaml" in text and "import" not in text
+    leaf = runs(text)["Leaf"]
+    assert leaf.__mro__[1].__name__ == "Node" and isinstance(runs(text)["isthere"], type)  # type: ignore[attr-defined]
+    text = made.closure("c.py", ["f"])
+    assert text is not None and runs(text)["f"](3) == 3  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "text", ["if 1: import x\n", "try:\n    from yaml import *\n    x = 1\nexcept ImportError:\n    x = 2\n"]
+)  # fmt: skip
+def test_an_import_that_cannot_be_replaced_is_left_out_with_its_statement(text):
+    assert package(a=text).closure("a.py", ["x"]) == "x = type('x', (), {})\n"
 
 
 def test_files_of_the_package_come_along_what_is_imported_first():
@@ -103,6 +119,13 @@ def test_two_things_of_one_name_are_refused():
     made = package(a="from b import g\nLIMIT = 1\n\ndef f(n):\n    return g(n) + LIMIT\n",
                    b="LIMIT = 2\n\ndef g(n):\n    return n + LIMIT\n")  # fmt: skip
     assert made.closure("a.py", ["f"]) is None and made.closure("b.py", ["g"]) is not None
+
+
+def test_the_same_import_in_two_files_is_one_thing():
+    made = package(a="import math\nfrom b import g\n\ndef f(n):\n    return g(n) + math.floor(n)\n",
+                   b="import math\n\ndef g(n):\n    return math.ceil(n)\n")  # fmt: skip
+    text = made.closure("a.py", ["f"])
+    assert text is not None and runs(text)["f"](1.5) == 3  # type: ignore[operator]
 
 
 CLASSES = """from dataclasses import dataclass

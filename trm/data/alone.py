@@ -1,7 +1,9 @@
 """What it takes to call a function alone: the statements of its file, and of its package, that it needs.
 
 A function comes with the constants, helpers, classes and imports that it names, directly or by way of others; a method with its
-class, an object of which is then its first argument. Nothing is run here: `trm.data.executed` has what is called confined.
+class, an object of which is then its first argument. For what other packages would bring there are empty classes: a base of
+such a name, a test for such a type, or a way through the code that never meets it does no harm, and everything else fails.
+Nothing is run here: `trm.data.executed` has what is called confined.
 """
 
 from __future__ import annotations
@@ -50,8 +52,8 @@ MODULES = frozenset({
 })  # fmt: skip
 REFUSED = frozenset({"open", "exec", "eval", "compile", "__import__", "input", "breakpoint", "exit", "quit", "help", "globals",
                      "locals", "vars", "random", "id", "hash", "object", "print", "choice", "shuffle"})  # fmt: skip
-_MOST_STATEMENTS = 40
-_MOST_TEXT = 40_000  # signs
+_MOST_STATEMENTS = 100
+_MOST_TEXT = 100_000  # signs
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,12 @@ def free_names(function: Function, *, method: bool = False) -> frozenset[str] | 
 
 @dataclass(frozen=True)
 class _Statement:
-    """text "" for what must not be executed."""
+    """text "" for what must not be executed. elsewhere: a file of the package, and the name there; imports: it does no more."""
 
     text: str
     needed: frozenset[str]
-    elsewhere: tuple[str, str] = ("", "")  # a file of the package, and the name there
+    elsewhere: tuple[str, str] = ("", "")
+    imports: bool = False
 
 
 class File:
@@ -147,27 +150,28 @@ class File:
             for inner in node.body:  # for readers only
                 for alias in getattr(inner, "names", ()):
                     name = (alias.asname or alias.name).partition(".")[0]
-                    self._bind(name, _Statement(f"{name} = typing.Any\n", frozenset()))
+                    self._bind(
+                        name, _Statement(f"{name} = typing.Any\n", frozenset(), imports=True)
+                    )
             return
         if isinstance(node, ast.ClassDef):
             self.classes[node.name] = node
-        text = self.text_of(node)
         try:
+            text = self.text_of(node, stand_ins=True)
             bound, needed = globals_of(text)
         except (SyntaxError, ValueError):
             return
-        inside = [n for n in ast.walk(node) if isinstance(n, (ast.Import, ast.ImportFrom))]
-        if not all(_harmless(one) for one in inside):
-            text = ""
         made = _Statement(text, needed)
         for name in bound:
             self._bind(name, made)
 
     def _add_import(self, node: ast.Import | ast.ImportFrom) -> None:
         for alias in node.names:
+            if alias.name == "*":
+                continue
             name = alias.asname or alias.name.partition(".")[0]
             renamed = f" as {alias.asname}" if alias.asname else ""
-            text, elsewhere = "", ("", "")
+            text, elsewhere = _stand_in(name) + "\n", ("", "")
             if isinstance(node, ast.Import):
                 if alias.name in MODULES:
                     text = f"import {alias.name}{renamed}\n"
@@ -176,18 +180,34 @@ class File:
             elif path := self._find(node.module or "", node.level):
                 text = f"{alias.asname} = {alias.name}\n" if alias.asname else "\n"
                 elsewhere = path, alias.name
-            self._bind(name, _Statement(text, frozenset(), elsewhere))
+            self._bind(name, _Statement(text, frozenset(), elsewhere, imports=True))
 
     def _bind(self, name: str, statement: _Statement) -> None:
         if not self.statements or self.statements[-1] is not statement:
             self.statements.append(statement)
         self.binding[name].append(len(self.statements) - 1)
 
-    def text_of(self, node: ast.stmt) -> str:
-        """The lines of a statement, decorators included."""
+    def text_of(self, node: ast.stmt, *, stand_ins: bool = False) -> str:
+        """The lines of a statement, decorators included; with `stand_ins` for what imports in it would bring.
+
+        Raises ValueError where an import shares its line.
+        """
         decorators = getattr(node, "decorator_list", ())
         first = min([node.lineno, *(one.lineno for one in decorators)])
-        return "".join(self._lines[first - 1 : node.end_lineno]).rstrip("\n") + "\n"
+        lines = self._lines[first - 1 : node.end_lineno]
+        for one in ast.walk(node) if stand_ins else ():
+            if isinstance(one, (ast.Import, ast.ImportFrom)) and not _harmless(one):
+                at, end = one.lineno - first, (one.end_lineno or one.lineno) - first
+                rest = lines[end].encode("utf-8")[one.end_col_offset or 0 :].decode("utf-8")
+                if lines[at][: one.col_offset].strip() or rest.partition("#")[0].strip():
+                    raise ValueError("an import that is not alone on its line")
+                names = [alias.asname or alias.name.partition(".")[0] for alias in one.names]
+                made = "; ".join(map(_stand_in, names))
+                lines[at : end + 1] = [
+                    f"{lines[at][: one.col_offset]}{made}\n",
+                    *["\n"] * (end - at),
+                ]
+        return "".join(lines).rstrip("\n") + "\n"
 
     def init_of(self, name: str, depth: int = 0) -> str:
         """Source of the `__init__` that a class of this file has or inherits here; without one, of what stands for it."""
@@ -203,6 +223,13 @@ class File:
             return f"def __init__({', '.join(['self', *needed])}): ..."
         bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
         return next((found for base in bases if (found := self.init_of(base, depth + 1))), "")
+
+
+def _stand_in(name: str) -> str:
+    """A statement that binds the name of what is not there to something that can be a base, or asked for, and does nothing."""
+    if name == "*":
+        raise ValueError("names that nobody tells")
+    return f"{name} = type({name!r}, (), {{}})"
 
 
 def _harmless(node: ast.Import | ast.ImportFrom) -> bool:
@@ -247,11 +274,15 @@ class Package:
     def closure(self, path: str, names: Iterable[str]) -> str | None:
         """The statements that bind `names` in a file and all that those need, in an order in which they can be executed.
 
-        None if one of them is nowhere, must not be executed, or if they are too many.
+        None if one of them must not be executed, if two files bind a name to different things, or if they are too many. A name
+        that nothing binds gets a stand-in.
         """
         chosen: dict[str, set[int]] = defaultdict(set)
         imports: dict[str, set[str]] = defaultdict(set)
-        owner: dict[str, str] = {}  # of a name: the file that binds it to a thing of its own
+        owner: dict[
+            str, tuple[str, str]
+        ] = {}  # of a name: the file that binds it to a thing of its own, how if it only imports
+        unbound: dict[str, None] = {}
         waiting, met = [(path, name) for name in names], set[tuple[str, str]]()
         while waiting:
             if (place := waiting.pop()) in met:
@@ -261,12 +292,19 @@ class Package:
             if (file := self.file(where)) is None:
                 return None
             if name not in file.binding and name not in PROVIDED:
-                return None
+                unbound[name] = None
             for index in file.binding.get(name, ()):
                 statement = file.statements[index]
                 other = statement.elsewhere[0]
-                if not statement.text or (not other and owner.setdefault(name, where) != where):
+                if not statement.text:
                     return None
+                if not other:
+                    mine = where, statement.text if statement.imports else ""
+                    theirs = owner.setdefault(name, mine)
+                    if theirs[0] != where:
+                        if not mine[1] or theirs[1] != mine[1]:
+                            return None
+                        continue
                 chosen[where].add(index)
                 waiting += [(where, one) for one in statement.needed]
                 if other:
@@ -274,7 +312,7 @@ class Package:
                     waiting.append(statement.elsewhere)
             if sum(map(len, chosen.values())) > _MOST_STATEMENTS:
                 return None
-        texts = [
+        texts = [f"{_stand_in(name)}\n" for name in unbound if name not in owner] + [
             self._files[one].statements[index].text  # type: ignore[union-attr]
             for one in _imported_first(path, imports)
             for index in sorted(chosen[one])
