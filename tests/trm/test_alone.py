@@ -78,7 +78,7 @@ def test_what_other_packages_bring_is_an_empty_class():
         runs(text)
     made = package(
         a="try:\n    import requests as x\nexcept ImportError:\n    x = 1\n",
-        b="from yaml import Node  # theirs\n\nclass Leaf(Node):\n    def f(self, n):\n        import yaml.a\n        return g(n)\n",
+        b="from yaml import Node  # its\n\nclass Leaf(Node):\n    def f(self, n):\n        import yaml\n        return g(n)\n",
         c="from . import gone\n\ndef f(n):\n    return n if n else gone.g(n)\n",
     )
     text = made.closure("a.py", ["x"])

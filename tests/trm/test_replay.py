@@ -83,7 +83,7 @@ def test_fixes_are_called_before_and_after(folder):
     with Caller() as caller:
         made = [list(replay.replay([fix], git_directory(source, mirror), caller, 3)) for fix in fixes]  # fmt: skip
     label, above, far, lanes = made
-    assert far == ["cannot be called alone"] and lanes == ["no call tells the versions apart"]
+    assert far == ["no call comes to a result"] and lanes == ["no call tells the versions apart"]
     for found, fix in ((label, fixes[0]), (above, fixes[1])):
         assert 1 <= len(found) <= 3 and len({repr(mutant.failure) for mutant in found}) == len(found)  # fmt: skip
         for mutant in found:
@@ -107,7 +107,7 @@ def test_what_the_commit_tests_is_called_with_what_the_commit_has(folder):
 def test_shards_are_made_of_them(folder, monkeypatch):
     source, mirror, mined = folder
     told = list(replay.replay_all([source], mirror, mined, Caller, suites=2))
-    assert told == [("owner/name", 2, {"cannot be called alone": 1, "no call tells the versions apart": 1})]  # fmt: skip
+    assert told == [("owner/name", 2, {"no call comes to a result": 1, "no call tells the versions apart": 1})]  # fmt: skip
     # resumed: no call is made again
     assert not list(replay.replay_all([source], mirror, mined, Caller, suites=2))
     words = {leaf.text: 9 for leaf in Module(BASE.encode()).leaves}
