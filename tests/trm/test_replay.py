@@ -125,4 +125,4 @@ def test_a_commit_that_is_not_there_is_no_error(folder):
         gone = replace(fix, commit="0" * 40)
         assert list(replay.replay([gone], git_directory(source, mirror), caller, 3)) == ["commit cannot be read"]  # fmt: skip
         lost = replace(fix, origin="owner/name:pkg/gone.py:above")
-        assert list(replay.replay([lost], git_directory(source, mirror), caller, 3)) == ["function is not there"]  # fmt: skip
+        assert list(replay.replay([lost], git_directory(source, mirror), caller, 3)) == ["cannot be called alone"]  # fmt: skip

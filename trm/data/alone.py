@@ -14,6 +14,7 @@ import symtable
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 
 from trm.data.functions import Function
@@ -117,14 +118,31 @@ def free_names(function: Function, *, method: bool = False) -> frozenset[str] | 
     return needed - {function.name}
 
 
-@dataclass(frozen=True)
 class _Statement:
-    """text "" for what must not be executed. elsewhere: a file of the package, and the name there; imports: it does no more."""
+    """What a statement is taken to be, found out when it is asked for: most are never needed.
 
-    text: str
-    needed: frozenset[str]
-    elsewhere: tuple[str, str] = ("", "")
-    imports: bool = False
+    text: "" for what must not be executed; elsewhere: a file of the package, and the name there; imports: it does no more.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], tuple[str, frozenset[str], tuple[str, str]]],
+        *,
+        imports: bool = False,
+    ) -> None:
+        self._make = make
+        self.imports = imports
+
+    @cached_property
+    def made(self) -> tuple[str, frozenset[str], tuple[str, str]]:
+        """(text, needed names, elsewhere)."""
+        try:
+            return self._make()
+        except (SyntaxError, ValueError):
+            return "", frozenset(), _HERE
+
+
+_HERE = ("", "")
 
 
 class File:
@@ -144,43 +162,53 @@ class File:
 
     def _add(self, node: ast.stmt) -> None:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            self._add_import(node)
-            return
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for alias in node.names:
+                if alias.name != "*":
+                    made = _Statement(partial(self._import, node, alias), imports=True)
+                    self._bind(_bound_by(alias), made)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             for inner in node.body:  # for readers only
                 for alias in getattr(inner, "names", ()):
-                    name = (alias.asname or alias.name).partition(".")[0]
-                    self._bind(
-                        name, _Statement(f"{name} = typing.Any\n", frozenset(), imports=True)
+                    text = f"{_bound_by(alias)} = typing.Any\n"
+                    made = _Statement(
+                        partial(lambda text: (text, frozenset(), _HERE), text), imports=True
                     )
-            return
-        if isinstance(node, ast.ClassDef):
-            self.classes[node.name] = node
-        try:
-            text = self.text_of(node, stand_ins=True)
-            bound, needed = globals_of(text)
-        except (SyntaxError, ValueError):
-            return
-        made = _Statement(text, needed)
-        for name in bound:
-            self._bind(name, made)
+                    self._bind(_bound_by(alias), made)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            if isinstance(node, ast.ClassDef):
+                self.classes[node.name] = node
+            self._bind(node.name, _Statement(partial(self._definition, node)))
+        else:
+            try:
+                text, bound, needed = self._text_and_names(node)
+            except (SyntaxError, ValueError):
+                return
+            made = _Statement(lambda: (text, needed, _HERE))
+            for name in bound:
+                self._bind(name, made)
 
-    def _add_import(self, node: ast.Import | ast.ImportFrom) -> None:
-        for alias in node.names:
-            if alias.name == "*":
-                continue
-            name = alias.asname or alias.name.partition(".")[0]
-            renamed = f" as {alias.asname}" if alias.asname else ""
-            text, elsewhere = _stand_in(name) + "\n", ("", "")
-            if isinstance(node, ast.Import):
-                if alias.name in MODULES:
-                    text = f"import {alias.name}{renamed}\n"
-            elif _harmless(node):
-                text = f"from {node.module} import {alias.name}{renamed}\n"
-            elif path := self._find(node.module or "", node.level):
-                text = f"{alias.asname} = {alias.name}\n" if alias.asname else "\n"
-                elsewhere = path, alias.name
-            self._bind(name, _Statement(text, frozenset(), elsewhere, imports=True))
+    def _definition(self, node: ast.stmt) -> tuple[str, frozenset[str], tuple[str, str]]:
+        text, _, needed = self._text_and_names(node)
+        return text, needed, _HERE
+
+    def _text_and_names(self, node: ast.stmt) -> tuple[str, frozenset[str], frozenset[str]]:
+        text = self.text_of(node, stand_ins=True)
+        return text, *globals_of(text)
+
+    def _import(
+        self, node: ast.Import | ast.ImportFrom, alias: ast.alias
+    ) -> tuple[str, frozenset[str], tuple[str, str]]:
+        text, elsewhere = _stand_in(_bound_by(alias)) + "\n", _HERE
+        renamed = f" as {alias.asname}" if alias.asname else ""
+        if isinstance(node, ast.Import):
+            if alias.name in MODULES:
+                text = f"import {alias.name}{renamed}\n"
+        elif _harmless(node):
+            text = f"from {node.module} import {alias.name}{renamed}\n"
+        elif path := self._find(node.module or "", node.level):
+            text = f"{alias.asname} = {alias.name}\n" if alias.asname else "\n"
+            elsewhere = path, alias.name
+        return text, frozenset(), elsewhere
 
     def _bind(self, name: str, statement: _Statement) -> None:
         if not self.statements or self.statements[-1] is not statement:
@@ -201,8 +229,7 @@ class File:
                 rest = lines[end].encode("utf-8")[one.end_col_offset or 0 :].decode("utf-8")
                 if lines[at][: one.col_offset].strip() or rest.partition("#")[0].strip():
                     raise ValueError("an import that is not alone on its line")
-                names = [alias.asname or alias.name.partition(".")[0] for alias in one.names]
-                made = "; ".join(map(_stand_in, names))
+                made = "; ".join(_stand_in(_bound_by(alias)) for alias in one.names)
                 lines[at : end + 1] = [
                     f"{lines[at][: one.col_offset]}{made}\n",
                     *["\n"] * (end - at),
@@ -223,6 +250,10 @@ class File:
             return f"def __init__({', '.join(['self', *needed])}): ..."
         bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
         return next((found for base in bases if (found := self.init_of(base, depth + 1))), "")
+
+
+def _bound_by(alias: ast.alias) -> str:
+    return alias.asname or alias.name.partition(".")[0]
 
 
 def _stand_in(name: str) -> str:
@@ -295,25 +326,25 @@ class Package:
                 unbound[name] = None
             for index in file.binding.get(name, ()):
                 statement = file.statements[index]
-                other = statement.elsewhere[0]
-                if not statement.text:
+                text, needed, elsewhere = statement.made
+                if not text:
                     return None
-                if not other:
-                    mine = where, statement.text if statement.imports else ""
+                if elsewhere == _HERE:
+                    mine = where, text if statement.imports else ""
                     theirs = owner.setdefault(name, mine)
                     if theirs[0] != where:
                         if not mine[1] or theirs[1] != mine[1]:
                             return None
                         continue
                 chosen[where].add(index)
-                waiting += [(where, one) for one in statement.needed]
-                if other:
-                    imports[where].add(other)
-                    waiting.append(statement.elsewhere)
+                waiting += [(where, one) for one in needed]
+                if elsewhere != _HERE:
+                    imports[where].add(elsewhere[0])
+                    waiting.append(elsewhere)
             if sum(map(len, chosen.values())) > _MOST_STATEMENTS:
                 return None
         texts = [f"{_stand_in(name)}\n" for name in unbound if name not in owner] + [
-            self._files[one].statements[index].text  # type: ignore[union-attr]
+            self._files[one].statements[index].made[0]  # type: ignore[union-attr]
             for one in _imported_first(path, imports)
             for index in sorted(chosen[one])
         ]

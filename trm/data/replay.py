@@ -106,17 +106,16 @@ def replay(
 def _alone(fix: Fix, files: _Files) -> Alone | str:
     """The repaired function with what it needs at the fixing commit."""
     package, path, qualified = fix.origin.split(":", 2)
+    function = Function(fix.after, fix.name, fix.names, (), fix.origin, fix.licence)
+    alone = next(self_contained([function], Kept({package: files})), None)
+    if alone is None:
+        return "cannot be called alone"
     try:
         module = Module((files(path) or "").encode("utf-8"))
-        units = [unit for unit in module.units if unit.name == qualified]
-    except (SourceError, RecursionError):
+        unit = next(unit for unit in module.units if unit.name == qualified)
+    except (SourceError, RecursionError, StopIteration):
         return "file cannot be read"
-    if not units:
-        return "function is not there"
-    near = Surroundings(module).near(units[-1])
-    function = Function(fix.after, fix.name, fix.names, near, fix.origin, fix.licence)
-    found = next(self_contained([function], Kept({package: files})), None)
-    return found or "cannot be called alone"
+    return replace(alone, function=replace(function, near=Surroundings(module).near(unit)))
 
 
 def _mutants(fix: Fix, apart: Apart, calls: Calls, rng: random.Random, suites: int) -> list[Mutant]:
