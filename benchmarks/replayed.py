@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sources: dict[str, Source] = {source.name: source for source in load_sources()}
     told: Counter[str] = Counter()
     with Caller() as caller:
-        for fix in repairs(options.mined, all_of_them=True):
+        for fix in sorted(repairs(options.mined, all_of_them=True), key=lambda fix: fix.origin):
             name = f"{fix.origin}@{fix.commit}"
             if (
                 name not in wanted

@@ -12,9 +12,9 @@ import ast
 import builtins
 import symtable
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import PurePosixPath
 
 from trm.data.functions import Function
@@ -145,6 +145,12 @@ class _Statement:
 _HERE = ("", "")
 
 
+@lru_cache(maxsize=128)
+def _parsed(source: str) -> Sequence[ast.stmt]:
+    """Kept, since one commit after the other has the same file."""
+    return ast.parse(source).body
+
+
 class File:
     """The statements at the top of a file by the names that they bind. find: a module of the package -> its file, or "".
 
@@ -157,7 +163,7 @@ class File:
         self.statements: list[_Statement] = []
         self.binding: dict[str, list[int]] = defaultdict(list)
         self.classes: dict[str, ast.ClassDef] = {}
-        for node in ast.parse(source).body:
+        for node in _parsed(source):
             self._add(node)
 
     def _add(self, node: ast.stmt) -> None:

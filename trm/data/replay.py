@@ -20,7 +20,7 @@ from typing import Any
 from tools.source.leaves import Module, SourceError
 from trm.data import mined, mutants
 from trm.data import sources as src
-from trm.data.alone import Alone, Kept, self_contained
+from trm.data.alone import Kept, self_contained
 from trm.data.build import in_processes
 from trm.data.executed import Calls, Test, Tested, calls_in, seen, with_all_tests
 from trm.data.fixes import Fix
@@ -71,9 +71,10 @@ def told_apart(fix: Fix, directory: Path, calls: Calls, rng: random.Random) -> A
         files = _Files(directory, fix.commit)
     except src.SourceError:
         return "commit cannot be read"
-    alone = _alone(fix, files)
-    if isinstance(alone, str):
-        return alone
+    function = Function(fix.after, fix.name, fix.names, (), fix.origin, fix.licence)
+    alone = next(self_contained([function], Kept({fix.package: files})), None)
+    if alone is None:
+        return "cannot be called alone"
     given = [one for path in files.tests for one in calls_in(files(path) or "", fix.name)]
     reason = "no call comes to a result"
     for _ in range(_TRIES):
@@ -84,9 +85,12 @@ def told_apart(fix: Fix, directory: Path, calls: Calls, rng: random.Random) -> A
         reason = "no call tells the versions apart"
         passed = [result.outcome == "passed" for result in results]
         if not all(passed):
+            named = _with_names(tested, files)
+            if isinstance(named, str):
+                return named
             pairs = list(zip(tested.tests, passed, strict=True))
             failing = tuple(test for test, good in pairs if not good)
-            return Apart(tested, failing, tuple(test for test, good in pairs if good))
+            return Apart(named, failing, tuple(test for test, good in pairs if good))
     return reason
 
 
@@ -103,19 +107,16 @@ def replay(
             yield from _mutants(fix, apart, calls, rng, suites) or ["calls depend on one another"]
 
 
-def _alone(fix: Fix, files: _Files) -> Alone | str:
-    """The repaired function with what it needs at the fixing commit."""
-    package, path, qualified = fix.origin.split(":", 2)
-    function = Function(fix.after, fix.name, fix.names, (), fix.origin, fix.licence)
-    alone = next(self_contained([function], Kept({package: files})), None)
-    if alone is None:
-        return "cannot be called alone"
+def _with_names(tested: Tested, files: _Files) -> Tested | str:
+    """The same with the names that the rest of its file has: looked for last, since most fixes come to nothing before."""
+    _, path, qualified = tested.function.origin.split(":", 2)
     try:
         module = Module((files(path) or "").encode("utf-8"))
         unit = next(unit for unit in module.units if unit.name == qualified)
     except (SourceError, RecursionError, StopIteration):
         return "file cannot be read"
-    return replace(alone, function=replace(function, near=Surroundings(module).near(unit)))
+    function = replace(tested.function, near=Surroundings(module).near(unit))
+    return replace(tested, alone=replace(tested.alone, function=function))
 
 
 def _mutants(fix: Fix, apart: Apart, calls: Calls, rng: random.Random, suites: int) -> list[Mutant]:
@@ -166,7 +167,7 @@ def replay_all(
     parts = folder / "executed" / "parts"
     parts.mkdir(parents=True, exist_ok=True)
     of_source: dict[str, list[Fix]] = {}
-    for fix in mined.repairs(folder, all_of_them=True):
+    for fix in sorted(mined.repairs(folder, all_of_them=True), key=lambda fix: fix.origin):
         of_source.setdefault(fix.package, []).append(fix)
     tasks = [
         (source, mirror, part, of_source[source.name], calls, suites)
