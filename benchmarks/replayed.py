@@ -3,8 +3,8 @@
     python benchmarks/replayed.py --mined MINED --mirror MIRROR --out FOLDER [--list benchmarks/replayed.txt]
 
 Each is a file with the function as it was before the fix, below what it needs of its package at that commit, and tests of calls
-that tell it from the version after the fix, or do not: every second one is hidden. --list names the fixes (origin@commit);
-without it, all of which nothing is trained on (`trm.data.mined`) are tried.
+that tell it from the version after the fix, or do not: a few are shown and all others hidden. --list names the fixes
+(origin@commit); without it, all of which nothing is trained on (`trm.data.mined`) are tried.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from trm.data.mined import repairs, reserved
 from trm.data.replay import Apart, told_apart
 from trm.data.sources import Source, SourceError, git_directory, load_sources
 
-_SHOWN = 6  # tests that fail, and as many that pass, at most: shown and hidden together
+_SHOWN = 3  # tests that fail, and as many that pass, at most; all others are hidden
 
 
 def program(fix: Fix, apart: Apart, source: str) -> str:
@@ -70,17 +70,17 @@ def tests(apart: Apart, chosen: Sequence[Test], name: str, stem: str) -> str:
 
 def write(fix: Fix, apart: Apart, folder: Path, rng: random.Random) -> bool:
     """One task; False where there are too few tests to hide one, or the file does not behave alone."""
-    failing = rng.sample(apart.failing, min(_SHOWN, len(apart.failing)))
-    passing = rng.sample(apart.passing, min(_SHOWN, len(apart.passing)))
-    if len(failing) < 2:
+    if len(apart.failing) < 2:
         return False
+    kinds = [rng.sample(kind, len(kind)) for kind in (apart.failing, apart.passing)]
+    shown = [test for kind in kinds for test in kind[: min(_SHOWN, (len(kind) + 1) // 2)]]
+    hidden = [test for kind in kinds for test in kind if test not in shown]
     stem = PurePosixPath(fix.origin.split(":")[1]).stem.strip("_")
     stem = f"{stem}_" if stem in sys.stdlib_module_names or stem == "conftest" else stem
     names = {"repo": fix.before, "reference": fix.after}
     for part, source in names.items():
         write_files(folder / part, {f"{stem}.py": program(fix, apart, source).encode("utf-8")})
-    for part, first in (("repo/test_", 0), ("hidden/test_hidden_", 1)):
-        chosen = [*failing[first::2], *passing[first::2]]
+    for part, chosen in (("repo/test_", shown), ("hidden/test_hidden_", hidden)):
         text = tests(apart, chosen, fix.name, stem)
         write_files(folder, {f"{part}{stem}.py": text.encode("utf-8")})
     (folder / "meta.json").write_text(json.dumps({"bug_type": fix.kind}) + "\n", encoding="utf-8")
