@@ -203,12 +203,17 @@ def test_no_keyword_is_given_twice() -> None:
         compile(text, "edited", "exec")
 
 
-def test_comparisons_are_broken_as_people_break_them() -> None:
-    module = Module(b"def f(a, b):\n    return a < b\n")
+@pytest.mark.parametrize(
+    ("operator", "right", "wrong"),
+    [("comparison", "a < b", "<="), ("comparison_kind", "a == b", "is"), ("arithmetic", "a // b", "/")],
+)  # fmt: skip
+def test_operators_are_broken_as_people_break_them(operator, right, wrong) -> None:
+    module = Module(f"def f(a, b):\n    return {right}\n".encode())
     (unit,) = module.units
     scope = Scope.of(module, unit)
     rng = random.Random(0)
-    drawn = [sample_edit(module, unit, scope, rng, {"comparison": 1.0}) for _ in range(200)]
+    drawn = [sample_edit(module, unit, scope, rng, {operator: 1.0}) for _ in range(300)]
     written = Counter(one.edit.tokens[0] for one in drawn if one is not None)
-    assert written["<="] > 2 * sum(written[other] for other in (">", ">=", "==", "!="))
-    assert set(written) >= {">", ">=", "==", "!="}
+    assert written.most_common(1)[0][0] == wrong
+    # and no other way is lost
+    assert len(written) >= 4 and min(written.values()) < written[wrong] / 3
