@@ -89,7 +89,9 @@ def _of_failure(failure: Failure, file: SourceFile, line: int) -> Iterator[Sugge
         known = (
             failure.suggestions_data.get("attributes") or failure.suggestions_data.get("dir") or ()
         )
-        yield from _renamed(file, line, str(name), [str(a) for a in known], "AttributeError")
+        own = failure.suggestions_data.get("own") or ()
+        reach = [str(a) for a in known]
+        yield from _renamed(file, line, str(name), reach, "AttributeError", [str(a) for a in own])
         if failure.message.startswith("'NoneType'"):
             yield from _guarded(file, line, str(name))
         elif len(quoted) == 2:
@@ -102,15 +104,22 @@ def _of_failure(failure: Failure, file: SourceFile, line: int) -> Iterator[Sugge
 
 
 def _renamed(
-    file: SourceFile, line: int, name: str, reach: Iterable[str], why: str
+    file: SourceFile,
+    line: int,
+    name: str,
+    reach: Iterable[str],
+    why: str,
+    likely: Iterable[str] = (),
 ) -> Iterator[Suggestion]:
+    """Names that are spelled alike, then the first `likely` ones, however they are spelled."""
     others = [
         other for other in dict.fromkeys(reach) if other != name and not other.startswith("__")
     ]
     close = difflib.get_close_matches(name, others, n=_CLOSE_MATCHES, cutoff=0.5)
+    others = [other for other in likely if other not in close and other != name][:_CLOSE_MATCHES]
     for index, leaf in _leaves_at(file, line):
         if leaf.kind == "identifier" and leaf.text == name:
-            for other in close:
+            for other in (*close, *others):
                 yield Suggestion(Edit(index, index + 1, (other,), file.path), why)
 
 

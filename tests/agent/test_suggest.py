@@ -96,6 +96,13 @@ def test_a_misspelt_attribute_becomes_one_that_the_object_has(sources, key):
     assert results(sources, failures=[failure("AttributeError", message, 14)]) == []
 
 
+def test_what_the_object_keeps_itself_is_tried_however_it_is_spelled(sources):
+    message = "'Box' object has no attribute 'lenght'"
+    known = {"attributes": ["width", "length", "grow"], "own": ["width", "length"]}
+    found = results(sources, failures=[failure("AttributeError", message, 14, **known)])
+    assert found == [CALC.replace("box.lenght", f"box.{name}") for name in ("length", "width")]
+
+
 def test_a_misspelt_import_becomes_a_name_of_the_module(sources):
     message = "cannot import name 'Square' from 'shapes'"
     error = failure("ImportError", message, 5, names=["Squares", "circle"])

@@ -1,6 +1,7 @@
 """Of two long values a failure tells the part in which they differ, and never fails itself."""
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,24 @@ def test_of_a_statement_over_several_lines(tmp_path: Path) -> None:
         "def test():\n    assert [\n        1,\n    ] == f(\n        1\n    )\n    g()\n"
     )
     assert expectation.comes_first(str(path), 1, 2)
+
+
+def test_what_an_object_keeps_itself_is_told_of_a_missing_attribute() -> None:
+    class Slotted:
+        __slots__ = ("__hidden", "values")
+
+    class Both(Slotted):
+        __slots__ = "__dict__", "parent"
+
+    def own(thing: object) -> list[str]:
+        try:
+            thing.data  # type: ignore[attr-defined]  # noqa: B018
+        except AttributeError as error:
+            return failures.suggestions(error, error.__traceback__.tb_frame)["own"]  # type: ignore[union-attr]
+        raise AssertionError
+
+    both = Both()
+    both.extra = 1  # type: ignore[attr-defined]
+    assert own(Box(width=2, length=3)) == ["width", "length"]
+    assert own(both) == ["parent", "values", "extra"]
+    assert own(json) == own("text") == []

@@ -130,6 +130,28 @@ def _safe_names(thing):
         return []
 
 
+def _stored_names(thing):
+    """What the object keeps itself: slots, those of its own class first, then attributes in the order in which it got them."""
+    names = []
+    if isinstance(thing, types.ModuleType):
+        return names
+    for of_class in type(thing).__mro__:
+        slots = vars(of_class).get("__slots__", ())
+        names += (
+            [slots]
+            if isinstance(slots, str)
+            else list(slots)
+            if type(slots) in (list, tuple)
+            else []
+        )
+    try:
+        own = object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        own = {}
+    names += list(own) if type(own) is dict else []
+    return [name for name in names if isinstance(name, str) and not name.startswith("__")][:40]
+
+
 def suggestions(error, frame):
     """What the exception itself tells about a repair (JSON-able)."""
     data = {}
@@ -159,6 +181,7 @@ def suggestions(error, frame):
             )
             names = [name for name in _safe_names(thing) if not name.startswith("__")]
             data["attributes"] = names[:200]
+            data["own"] = _stored_names(thing)
     elif isinstance(error, ImportError):
         data["module"] = error.name
         data["name"] = getattr(error, "name_from", None)
