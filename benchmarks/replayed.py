@@ -69,7 +69,7 @@ def tests(apart: Apart, chosen: Sequence[Test], name: str, stem: str) -> str:
 
 
 def write(fix: Fix, apart: Apart, folder: Path, rng: random.Random) -> bool:
-    """One task; False where there are too few tests to hide one, or the file does not behave alone."""
+    """One task; False where there are too few tests to hide one. Raises ValueError where a method's class has no such method."""
     if len(apart.failing) < 2:
         return False
     kinds = [rng.sample(kind, len(kind)) for kind in (apart.failing, apart.passing)]

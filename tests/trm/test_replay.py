@@ -110,6 +110,7 @@ def test_shards_are_made_of_them(folder, monkeypatch):
     assert told == [("owner/name", 2, {"no call comes to a result": 1, "no call tells the versions apart": 1})]  # fmt: skip
     # resumed: no call is made again
     assert not list(replay.replay_all([source], mirror, mined, Caller, suites=2))
+    assert list(replay.replay_all([source], mirror, mined, Caller, suites=2, resume=False)) == told
     words = {leaf.text: 9 for leaf in Module(BASE.encode()).leaves}
     vocab = Vocab.build(words, ["identifier"], [], 400)
     for kept, shard in ((False, "shard-00000"), (True, "eval-00000")):

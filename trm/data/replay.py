@@ -8,7 +8,6 @@ are become mutants like any other, with the fix that a person wrote.
 
 from __future__ import annotations
 
-import functools
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -40,13 +39,18 @@ class _Files:
 
     def __init__(self, directory: Path, commit: str) -> None:
         self._directory = directory
+        self._read: dict[str, str | None] = {}
         listed = src._git(directory, "diff-tree", "--no-commit-id", "--name-only", "-r", "-z", "--root", commit)  # fmt: skip
         names = [name.decode("utf-8", "replace") for name in listed.split(b"\0") if name.endswith(b".py")]  # fmt: skip
         self.tests = [name for name in names if src.is_test_path(PurePosixPath(name))]
         self._blobs = {str(path): blob for path, blob in src._tree(directory, commit)}
 
-    @functools.cache  # noqa: B019 - lives as long as its commit is looked at
     def __call__(self, path: str) -> str | None:
+        if path not in self._read:
+            self._read[path] = self._content(path)
+        return self._read[path]
+
+    def _content(self, path: str) -> str | None:
         if path not in self._blobs:
             return None
         content = next(src._contents(self._directory, [self._blobs[path]]))
@@ -169,11 +173,11 @@ def replay_all(
     of_source: dict[str, list[Fix]] = {}
     for fix in sorted(mined.repairs(folder, all_of_them=True), key=lambda fix: fix.origin):
         of_source.setdefault(fix.package, []).append(fix)
+    part_of = {source.name: parts / f"{source.folder}.jsonl.gz" for source in sources}
     tasks = [
-        (source, mirror, part, of_source[source.name], calls, suites)
+        (source, mirror, part_of[source.name], of_source[source.name], calls, suites)
         for source in sources
-        if source.name in of_source
-        and not (resume and (part := parts / f"{source.folder}.jsonl.gz").is_file())
+        if source.name in of_source and not (resume and part_of[source.name].is_file())
     ]
     yield from in_processes(_replay_part, tasks, jobs)
 
