@@ -68,12 +68,12 @@ def valid(candidate: Candidate) -> bool:
 
 
 class Unit:
-    """A suspect's candidates in canonical form, without duplicates."""
+    """A suspect's candidates in canonical form, without duplicates; of a part those that lie within it."""
 
     def __init__(self, suspect: Suspect, literals: Sequence[str], names: Sequence[str]) -> None:
         self.suspect = suspect
         module, unit = suspect.file.module, suspect.unit
-        self.texts = [leaf.text for leaf in module.leaves[unit.start : unit.end]]
+        self.texts = [leaf.text for leaf in module.leaves[suspect.start : suspect.end]]
         self.scope = Scope.of(
             module, unit, extra_literals=tuple(literals), extra_names=tuple(names)
         )
@@ -91,7 +91,7 @@ class Unit:
     def candidate(
         self, key: tuple[int, int, tuple[str, ...]], operator: str, tier: int, score: float
     ) -> Candidate:
-        base = self.suspect.unit.start
+        base = self.suspect.start
         edit = Edit(key[0] + base, key[1] + base, key[2], self.suspect.file.path)
         return Candidate(
             self.suspect, edit, operator, tier, score, self.suspect.line_of(edit.start)
@@ -100,14 +100,15 @@ class Unit:
     def suspicion(self, start: int) -> float:
         """Suspicion of the line at unit leaf `start`."""
         suspect = self.suspect
-        return suspect.scores.get(suspect.line_of(suspect.unit.start + start), 0.02)
+        return suspect.scores.get(suspect.line_of(suspect.start + start), 0.02)
 
     def enumerated(
         self, tiers: Sequence[int]
     ) -> Iterator[tuple[tuple[int, int, tuple[str, ...]], str, int]]:
         suspect = self.suspect
-        base = suspect.unit.start
-        changes = raw_changes(suspect.file.module, suspect.unit, self.scope, tiers)
+        base = suspect.start
+        within = None if suspect.part is None else range(*suspect.part)
+        changes = raw_changes(suspect.file.module, suspect.unit, self.scope, tiers, within)
         for found, (start, end, tokens) in changes:
             key = self.canonical(start - base, end - base, tokens)
             if key is not None and key not in self.seen:

@@ -204,7 +204,7 @@ def _examples(problem: Problem, number: int) -> list[tuple[Any, ...]]:
         for text, _ in tests.cases:
             try:
                 values = ast.literal_eval(f"({text},)") if text else ()
-            except (ValueError, SyntaxError, RecursionError, MemoryError):
+            except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
                 continue
             if len(values) == number:
                 found.append(values)

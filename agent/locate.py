@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.source.leaves import NEWLINE, Module, SourceError, Unit
+from tools.source.parts import parts_of
 from tools.verdicts import Failure, Outcome, SuiteRun
 from tools.workspace import is_test_name
 
@@ -31,12 +32,26 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A unit under suspicion. scores: line -> suspicion in (0, 1], for every line of the unit."""
+    """A unit under suspicion, or a part of it. scores: line -> suspicion in (0, 1], for every line of the unit.
+
+    part: first leaf, and the one after the last, of what is read of a unit that is too long to be read at once, see `parts`.
+    """
 
     file: SourceFile
     unit: Unit
     scores: Mapping[int, float]
     prior: float
+    part: tuple[int, int] | None = None
+
+    @property
+    def start(self) -> int:
+        """The first leaf of what is read."""
+        return self.part[0] if self.part else self.unit.start
+
+    @property
+    def end(self) -> int:
+        """The leaf after the last of what is read."""
+        return self.part[1] if self.part else self.unit.end
 
     @property
     def name(self) -> str:
@@ -131,6 +146,20 @@ def _spread(inside: Mapping[int, float], unit: Unit) -> dict[int, float]:
         else:
             spread[line] = max(_UNCOVERED, last * _CARRIED)
     return spread
+
+
+def parts(suspect: Suspect) -> list[Suspect]:
+    """The unit in parts that can be read, itself if it is short. A part is as suspect as its most suspect line."""
+    module, unit = suspect.file.module, suspect.unit
+    found = parts_of(module, unit)
+    if len(found) == 1:
+        return [suspect]
+    return [
+        replace(suspect, part=part, prior=max(
+            suspect.scores.get(leaf.line, 0.0) for leaf in module.leaves[part[0] : part[1]]
+        ))
+        for part in found
+    ]  # fmt: skip
 
 
 def causes(run: SuiteRun, failing: Sequence[str]) -> list[list[str]]:
@@ -262,8 +291,10 @@ def seen_of(path: str, first: int, last: int, run: SuiteRun) -> Execution | None
 
 
 def failure_of(suspect: Suspect, run: SuiteRun) -> Failure | None:
-    """The first failure whose test ran the unit, else the first of all."""
-    return failure_at(suspect.file.path, suspect.unit.first_line, suspect.unit.last_line, run)
+    """The first failure whose test ran what is read of the unit, else the first of all."""
+    leaves = suspect.file.module.leaves
+    first, last = leaves[suspect.start].line, leaves[suspect.end - 1].line
+    return failure_at(suspect.file.path, first, last, run)
 
 
 def failure_at(path: str, first: int, last: int, run: SuiteRun) -> Failure | None:

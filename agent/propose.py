@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from agent.candidates import TIERS, Candidate, Key, Unit, valid
+from agent.candidates import Candidate, Key, Unit, valid
 from agent.locate import Suspect
 from trm.ahead import ahead
 from trm.config import MAX_CONTENT, MAX_SPAN
@@ -65,25 +65,35 @@ def shares(suspects: Sequence[Suspect], best: float) -> list[float]:
     """How the suspicion of all units is divided among them: by their length, their lines and their bias; sums to 1."""
     masses = []
     for suspect in suspects:
-        leaves = suspect.file.module.leaves[suspect.unit.start : suspect.unit.end]
+        leaves = suspect.file.module.leaves[suspect.start : suspect.end]
         inside = sum(suspect.scores.get(leaf.line, 0.02) for leaf in leaves)
         masses.append(max(inside, 1e-6) * math.exp(bias_of(suspect, best)))
     total = sum(masses)
     return [mass / total for mass in masses]
 
 
-class _Stream:
-    """A suspect unit and its candidates, likeliest first. share: of the suspicion that is on all units, see `shares`."""
+class ModelStream:
+    """A suspect read by the model, and its candidates, likeliest first. share: of the suspicion that is on all, see `shares`."""
 
     def __init__(
-        self, suspect: Suspect, literals: Sequence[str] = (), names: Sequence[str] = (), share: float = 1.0
+        self, suspect: Suspect, analysis: Analysis, predictor: Predictor, best: float,
+        literals: Sequence[str] = (), names: Sequence[str] = (), share: float = 1.0,
     ) -> None:  # fmt: skip
         self.suspect, self.share = suspect, math.log(share)
         self.unit = Unit(suspect, literals, names)
+        self.analysis, self.predictor = analysis, predictor
+        self.bias = bias_of(suspect, best)
+
+    @property
+    def bound(self) -> float:
+        """What no candidate's score exceeds, known before they are enumerated."""
+        start = self.analysis.start[self.analysis.first :]
+        model = float(start.max(initial=_BEYOND)) + math.log1p(-_PRIOR) + self.bias
+        return float(np.logaddexp(model, math.log(_PRIOR * _TIER_SHARES[1]) + self.share))
 
     def steps(self) -> Iterator[Candidate | float]:
         """Candidates, and between them, after each piece of work, what the next one's score will hardly exceed."""
-        raise NotImplementedError
+        return iter(_Order(self))
 
     def __iter__(self) -> Iterator[Candidate]:
         return (step for step in self.steps() if isinstance(step, Candidate))
@@ -97,49 +107,6 @@ class _Stream:
                 weights = lines[of_tier]
                 prior[of_tier] = math.log(share) + np.log(weights) - np.log(weights.sum())
         return prior + self.share
-
-
-class PriorStream(_Stream):
-    """A unit too long for the model to read: it goes by the prior alone, and takes its turn among the others."""
-
-    @property
-    def bound(self) -> float:
-        """What no candidate's score exceeds, known before they are enumerated."""
-        return math.log(_TIER_SHARES[1]) + self.share
-
-    def steps(self) -> Iterator[Candidate | float]:
-        for tier in TIERS:
-            yield math.log(_TIER_SHARES[tier]) + self.share
-            rows = list(self.unit.enumerated((tier,)))
-            lines = np.array([self.unit.suspicion(key[0]) for key, _, _ in rows])
-            scores = self._prior(lines, np.full(len(rows), tier)).tolist()
-            for at in sorted(range(len(rows)), key=lambda at: -scores[at]):
-                candidate = self.unit.candidate(*rows[at], scores[at])
-                if valid(candidate):
-                    yield candidate
-
-
-class ModelStream(_Stream):
-    """A unit read by the model."""
-
-    def __init__(
-        self, suspect: Suspect, analysis: Analysis, predictor: Predictor, best: float,
-        literals: Sequence[str] = (), names: Sequence[str] = (), share: float = 1.0,
-    ) -> None:  # fmt: skip
-        super().__init__(suspect, literals, names, share)
-        self.analysis, self.predictor = analysis, predictor
-        self.bias = bias_of(suspect, best)
-
-    @property
-    def bound(self) -> float:
-        """What no candidate's score exceeds, known before they are enumerated."""
-        model = (
-            float(self.analysis.start[1:].max(initial=_BEYOND)) + math.log1p(-_PRIOR) + self.bias
-        )
-        return float(np.logaddexp(model, math.log(_PRIOR * _TIER_SHARES[1]) + self.share))
-
-    def steps(self) -> Iterator[Candidate | float]:
-        return iter(_Order(self))
 
     def _mixed(self, scores: Any, lines: Any, prior: Any) -> Any:
         """Logarithm of the mixture; what the heads cannot express comes last, not never."""
@@ -289,7 +256,8 @@ class _Order:
         heads = [self.keys[index][:2] for index in indices]
         start, end = np.array(heads).T
         length = np.minimum(end - start, MAX_SPAN)
-        bounds = self.analysis.start[start + 1] + self.analysis.length[start + 1, length]
+        at = start + self.analysis.first
+        bounds = self.analysis.start[at] + self.analysis.length[at, length]
         bounds = np.where(end - start <= MAX_SPAN, bounds, -np.inf)
         mixed = self.stream._mixed(bounds, self._lines(indices), self.prior[indices]).tolist()
         best: dict[tuple[int, int], float] = {}

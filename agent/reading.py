@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ from agent.errors import CheckpointError
 from agent.events import Event, Interval, Note, RecursionStep, Suspect
 from agent.first_run import test_literals
 from agent.hints import HintStream
-from agent.propose import ModelStream, PriorStream, bias_of, merged, shares
+from agent.propose import ModelStream, bias_of, merged, shares
 from tools.source.edits import Edit
 from tools.source.leaves import Module
+from tools.source.operators import Scope
+from tools.source.parts import header_of
 from tools.verdicts import SuiteRun
 from trm.data.functions import Surroundings
 
@@ -30,23 +32,27 @@ SHOWN_SUSPECTS = 5
 READ_UNITS = 8  # suspect units that the model reads at first
 MOST_READ = 100  # that it reads at all, while candidates are validated
 WAIT_SECONDS = 3.0  # for the model, before candidates come without it
-LONGEST_UNIT = 430  # leaves, so that context fits too; longer units go by the prior alone
 
 
 _surroundings = functools.lru_cache(maxsize=64)(Surroundings)  # a file has many suspects
 
 
 def encode_suspect(vocab: Any, suspect: locate.Suspect, run: SuiteRun) -> Encoded:
-    """The unit as the model reads it: its leaves, names in reach, and what the tests of `run` showed of it."""
+    """The unit as the model reads it: its leaves, names in reach, and what the tests of `run` showed of it.
+
+    Of a part: the header, its leaves, and first among the names those that the rest of the unit has bound.
+    """
     from trm.encode import encode
 
     module, unit = suspect.file.module, suspect.unit
-    leaves = module.leaves[unit.start : unit.end]
-    names = _surroundings(module).near(unit)
+    first, last = header_of(module, unit, suspect.start)
+    leaves = [*module.leaves[first:last], *module.leaves[suspect.start : suspect.end]]
+    bound = () if suspect.part is None else Scope.of(module, unit).locals
+    names = dict.fromkeys([*bound, *_surroundings(module).near(unit)])
     failure = locate.failure_text(locate.failure_of(suspect, run))
     return encode(
-        vocab, leaves, names=names, execution=locate.execution_of(suspect, run), failure=failure
-    )
+        vocab, leaves, names=list(names), execution=locate.execution_of(suspect, run), failure=failure, header=last - first
+    )  # fmt: skip
 
 
 class Reader:
@@ -62,7 +68,7 @@ class Reader:
         self, rank: str, checkpoint: Path | None, seed: int, budget: Budget, predictor: Any = None
     ) -> None:
         self.rank, self.checkpoint, self.seed, self.budget = rank, checkpoint, seed, budget
-        self._analyses: dict[tuple[str, str, int, bool], Any] = {}
+        self._analyses: dict[tuple[str, str, int, int, bool], Any] = {}
         self._predictor = predictor
         self._error: BaseException | None = None
         self._closed = False
@@ -137,9 +143,11 @@ class Reader:
         self.provisional = False
         predictor = self.predictor
         best = found[0].prior
-        too_long = {id(s) for s in found if s.unit.end - s.unit.start > LONGEST_UNIT}
-        readable = [s for s in found if id(s) not in too_long]
-        share = dict(zip(map(id, found), shares(found, best), strict=True))
+        parts = list(map(locate.parts, found))
+        readable = sorted(itertools.chain(*parts), key=lambda s: -s.prior)
+        # what is longer than a part comes at the end
+        whole = [suspect for suspect, some in zip(found, parts, strict=True) if len(some) > 1]
+        share = dict(zip(map(id, readable), shares(readable, best), strict=True))
 
         def stream_of(suspect: locate.Suspect, shown: bool = False) -> ModelStream:
             analysis = self._read(predictor, suspect, run, shown)
@@ -163,19 +171,12 @@ class Reader:
         unread = [
             (bias_of(suspect, best), functools.partial(stream_of, suspect)) for suspect in later
         ]
-        long = [
-            PriorStream(s, literals, share=share[id(s)])
-            for s in found[:MOST_READ]
-            if id(s) in too_long
-        ]
-        met = {id(suspect) for suspect in [*readable[:MOST_READ], *(s.suspect for s in long)]}
-        rest = [s for s in found if id(s) not in met]
         everything = itertools.chain(
             cheap,
-            merged([*streams, *long, hints], unread),
-            by_tier(rest[:60], "ochiai", self.seed, literals),
+            merged([*streams, hints], unread),
+            by_tier([*readable[MOST_READ:], *whole][:60], "ochiai", self.seed, literals),
         )
-        return (c for c in everything if (c.suspect.file.module, c.edit) not in tried)
+        return _once(everything, tried)
 
     @staticmethod
     def _meanwhile(
@@ -194,7 +195,8 @@ class Reader:
         """The unit's analysis; only where it is `shown` with the greedy edits of its steps."""
         module, unit = suspect.file.module, suspect.unit
         text_before = module.source[: module.leaves[unit.end - 1].end]
-        key = (suspect.file.path, unit.name, hash((text_before, *sorted(run.failing))))
+        failing = sorted(run.failing)
+        key = suspect.file.path, unit.name, suspect.start, hash((text_before, *failing))
         for greedy in (True, shown):  # what was once read with them serves for both
             if (known := self._analyses.get((*key, greedy))) is not None:
                 return known
@@ -204,17 +206,16 @@ class Reader:
 
     def _show_recursion(self, suspect: locate.Suspect, analysis: Any) -> Iterator[Event]:
         leaves = suspect.file.module.leaves
-        base = suspect.unit.start
+        base, header = suspect.start, analysis.encoded.header
         total = self.predictor.config.steps
         for number, step in enumerate(analysis.steps, 1):
             heat = []
-            for index in step.start[1:-1].argsort()[::-1][:24]:
+            mass = step.start[header + 1 : -1]
+            for index in mass.argsort()[::-1][:24]:
                 leaf = leaves[base + int(index)]
-                if not leaf.is_layout and step.start[index + 1] > 0.004:
+                if not leaf.is_layout and mass[index] > 0.004:
                     column = leaf.start - suspect.file.module.line_start(leaf.line)
-                    heat.append(
-                        (leaf.line, column, len(leaf.text), round(float(step.start[index + 1]), 4))
-                    )
+                    heat.append((leaf.line, column, len(leaf.text), round(float(mass[index]), 4)))
             best = step.best
             text, line, probability = "no bug here", 0, float(step.start[0])
             if best is not None:
@@ -237,7 +238,7 @@ class Reader:
         mass = [0.0] * (unit.last_line - unit.first_line + 1)
         leaves = suspect.file.module.leaves
         for index, value in enumerate(stream.analysis.leaf_mass):
-            line = leaves[unit.start + index].line
+            line = leaves[suspect.start + index].line
             mass[line - unit.first_line] += float(value) * suspect.scores.get(line, 0.02)
         total = sum(mass) or 1.0
         yield Interval(suspect.file.path, unit.first_line, unit.last_line, 1.0, at=self.budget.at)
@@ -245,6 +246,18 @@ class Reader:
             low, high = unit.first_line + first, unit.first_line + last
             yield self.budget.stamp(decide.side(bit, margin, low, high))
             yield Interval(suspect.file.path, low, high, round(kept, 4), at=self.budget.at)
+
+
+def _once(
+    candidates: Iterator[Candidate], tried: Collection[tuple[Module, Edit]]
+) -> Iterator[Candidate]:
+    """Without those that were tried and repetitions: two parts of a unit have some in common."""
+    given: set[tuple[Module, Edit]] = set()
+    for candidate in candidates:
+        key = candidate.suspect.file.module, candidate.edit
+        if key not in tried and key not in given:
+            given.add(key)
+            yield candidate
 
 
 def show_suspects(found: Sequence[locate.Suspect], budget: Budget) -> Iterator[Event]:

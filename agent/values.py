@@ -175,7 +175,7 @@ def literal(text: str | None) -> Any:
     """The value that a repr shows; Ellipsis where it does not show one."""
     try:
         return ast.literal_eval(text) if text and "..." not in text else ...
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return ...
 
 

@@ -21,8 +21,9 @@ from rank import Fix, reference, suite_run
 
 from agent import locate
 from agent.evalsets import RedRepository, load, write_files
-from agent.reading import LONGEST_UNIT, encode_suspect
+from agent.reading import encode_suspect
 from tools.source.leaves import Leaf
+from tools.source.parts import LONGEST
 from tools.verdicts import RunnerError
 from trm.analysis import Analysis
 from trm.predict import Predictor
@@ -44,7 +45,7 @@ def shown(problem: RedRepository, fix: Fix, predictor: Predictor, kept: Path | N
     if place is None:
         return "\n".join([*rows, "not among the suspects"])
     suspect = found[place]
-    if suspect.unit.end - suspect.unit.start > LONGEST_UNIT:
+    if suspect.unit.end - suspect.unit.start > LONGEST:
         return "\n".join([*rows, f"suspect {place + 1} of {len(found)}, too long to be read"])
     analysis = predictor.analyse(encode_suspect(predictor.vocab, suspect, run))
     rows.append(

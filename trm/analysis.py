@@ -12,7 +12,7 @@ from trm.model import Memory
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """An edit of the unit's leaves: replace [start, end) by tokens; log-probability in nats."""
+    """An edit of the leaves after the header: replace [start, end) by tokens; log-probability in nats."""
 
     start: int
     end: int
@@ -24,8 +24,9 @@ class Proposal:
 class Step:
     """What one supervision step ended with.
 
-    start: (code + 2,) probabilities, 0 is NO_BUG and code + 1 the end; bits: signs of z over positions and pooled
-    width, (positions, 16); halt: probability that the answer is right; best: the greedy edit, None for NO_BUG or not asked for.
+    start: (code + 2,) probabilities, 0 is NO_BUG and code + 1 the end, the header counted; bits: signs of z over positions
+    and pooled width, (positions, 16); halt: probability that the answer is right; best: the greedy edit, None for NO_BUG or
+    not asked for.
     """
 
     start: np.ndarray
@@ -46,6 +47,11 @@ class Analysis:
     text: np.ndarray  # (LENGTHS[-1],)
 
     @property
+    def first(self) -> int:
+        """The position of the first leaf that may be repaired."""
+        return self.encoded.header + 1
+
+    @property
     def leaf_mass(self) -> np.ndarray:
-        """(code,) start probabilities of the code leaves."""
-        return np.exp(self.start[1 : self.encoded.code + 1])
+        """(code - header,) start probabilities of the leaves that may be repaired."""
+        return np.exp(self.start[self.first : self.encoded.code + 1])

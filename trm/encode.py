@@ -1,7 +1,8 @@
 """From leaves to arrays: what the network sees of a unit, of its execution and of the failure.
 
 The sequence is [CLS] code leaves [SEP] context: CLS stands for "no bug", SEP for "after the last leaf"; the context
-segments hold the failing test's line, actual and expected value, the exception, and names in reach.
+segments hold the failing test's line, actual and expected value, the exception, and names in reach. Of a part of a unit the
+code begins with the unit's header, which is shown and not repaired.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class Encoded:
 
     pieces (L, PIECES) uint16; kind (L,) uint8; role (L,) uint16; text (L,) int16, equal for equal texts; line (L,)
     int16; features (L, FEATURES) uint8; last_use and last_def (L,) int16, -1 for none. `code` is the number of code
-    leaves, at positions 1..code; SEP is at code + 1. `texts` are the leaf texts by text id.
+    leaves, at positions 1..code, of which the first `header` are not to be repaired; SEP is at code + 1. `texts` are the leaf
+    texts by text id.
     """
 
     pieces: np.ndarray
@@ -84,6 +86,7 @@ class Encoded:
     last_def: np.ndarray
     code: int
     texts: tuple[str, ...] = ()
+    header: int = 0
 
     @functools.cached_property
     def ids(self) -> dict[str, int]:
@@ -132,9 +135,12 @@ def _leaves_of_text(text: str) -> tuple[Leaf, ...]:
 
 def encode(
     vocab: Vocab, leaves: Sequence[Leaf], *, names: Sequence[str] = (),
-    execution: Execution | None = None, failure: FailureText | None = None,
+    execution: Execution | None = None, failure: FailureText | None = None, header: int = 0,
 ) -> Encoded:  # fmt: skip
-    """Encode the leaves of a unit. `names` are identifiers in reach, the most useful first."""
+    """Encode the leaves of a unit, or of its header and a part of it. `names` are identifiers in reach, the most useful first.
+
+    header: how many of the leaves are not to be repaired; edits count from the first after them.
+    """
     length = 2 + len(leaves)
     segments: list[tuple[str, Sequence[Any]]] = []
     if failure is not None:
@@ -211,7 +217,7 @@ def encode(
             line[at] = -segment
             at += 1
     return Encoded(pieces, kind, role, text_id, line, features, last_use, last_def,
-                   len(leaves), tuple(ids))  # fmt: skip
+                   len(leaves), tuple(ids), header)  # fmt: skip
 
 
 def _line_features(execution: Execution, line: int) -> np.ndarray:
@@ -250,7 +256,7 @@ def type_of_repr(text: str) -> str:
     """A type name guessed from a repr: literals exactly, other objects as "object"."""
     try:
         return type(ast.literal_eval(text)).__name__
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         pass
     opening = {"[": "list", "(": "tuple", "{": "dict", "'": "str", '"': "str"}
     if text[:1] in opening:
@@ -282,8 +288,8 @@ def value_match(text: str, execution: Execution) -> int:
 class Target:
     """An edit as the heads predict it.
 
-    start: position (leaf index + 1); length: leaves removed; a row a slot: `piece` and `text` ids that are right
-    (-1 for none; either may count), `previous` (slots, PIECES) the pieces of the slot before. The last slot is END.
+    start: position (leaf index + 1, the header counted); length: leaves removed; a row a slot: `piece` and `text` ids that
+    are right (-1 for none; either may count), `previous` (slots, PIECES) the pieces of the slot before. The last slot is END.
     """
 
     start: int
@@ -296,7 +302,7 @@ class Target:
 def target_of(
     vocab: Vocab, encoded: Encoded, start: int, end: int, tokens: Sequence[str]
 ) -> Target | None:
-    """The target of replacing code leaves [start, end) by `tokens`; None if it is longer than the heads reach."""
+    """The target of replacing leaves [start, end) after the header by `tokens`; None if it is longer than the heads reach."""
     if end - start > MAX_SPAN or len(tokens) > MAX_CONTENT:
         return None
     known = encoded.spelled
@@ -314,7 +320,9 @@ def target_of(
     text.append(-1)
     if len(piece) > MAX_CONTENT + 1:
         return None
-    return Target(start + 1, end - start, tuple(piece), tuple(text), tuple(previous))
+    return Target(
+        start + 1 + encoded.header, end - start, tuple(piece), tuple(text), tuple(previous)
+    )
 
 
 def _slots_of(vocab: Vocab, encoded: Encoded, token: str) -> tuple[tuple, tuple, tuple]:

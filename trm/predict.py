@@ -353,7 +353,7 @@ class Predictor:
         before any work. An edit may be found once more, written in another way.
         """
         joint = analysis.start[:, None] + analysis.length
-        joint[0] = _LOWEST  # NO_BUG writes nothing
+        joint[: analysis.first] = _LOWEST  # NO_BUG writes nothing, and a header is only shown
         joint[analysis.encoded.code + 2 :] = _LOWEST
         order = np.argsort(joint, axis=None)[::-1][:places]
         texts = analysis.encoded.texts
@@ -407,9 +407,8 @@ class Predictor:
                     tokens = self._texts(content)
                     if tokens is not None:
                         log_probability = float(ends[row]) - cost
-                        found.append(
-                            Proposal(start - 1, start - 1 + length, tokens, log_probability)
-                        )
+                        at = start - analysis.first
+                        found.append(Proposal(at, at + length, tokens, log_probability))
                 if len(content) >= MAX_CONTENT - 1:
                     continue
                 for continuations, items in (

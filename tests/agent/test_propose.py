@@ -4,13 +4,17 @@ import ast
 import heapq
 import itertools
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.budget import Budget
 from agent.candidates import Candidate, CostAware, Unit, by_tier, suggested, valid
+from agent.events import RecursionStep
 from agent.locate import Sources, execution_of, suspects
 from agent.propose import (
     _LINE_WEIGHT,
@@ -19,14 +23,16 @@ from agent.propose import (
     _TIER_SHARES,
     _UNREAD,
     ModelStream,
-    PriorStream,
     _merged,
     bias_of,
     merged,
     shares,
 )
+from agent.reading import Reader, encode_suspect
 from agent.suggest import Suggestion
+from tools.source import parts
 from tools.source.edits import Edit
+from tools.source.parts import header_of
 from tools.spectrum import Spectrum
 from tools.verdicts import Outcome, SuiteRun, TestResult
 from trm.encode import encode
@@ -195,19 +201,60 @@ def test_what_is_told_between_edits_bounds_those_that_follow(streams):
         assert told > 100
 
 
-def test_a_unit_too_long_to_be_read_takes_its_turn(streams, told, found):
-    """All that the operators know, by the prior, among what the model orders and not after it."""
-    share = shares(found, found[0].prior)[1]
-    long = PriorStream(found[1], ["7"], share=share)
-    alone = list(long)
-    check(alone)
-    known = {key(c) for c in by_tier(found[1:], "ochiai", 0, ["7"])}
-    assert {key(c) for c in alone} == known and alone[0].score <= long.bound
-    assert sum(math.exp(c.score) for c in alone) <= share
-    rows = list(merged([streams[0](), PriorStream(found[1], ["7"], share=share)]))
-    places = [at for at, c in enumerate(rows) if c.suspect is found[1]]
-    assert len(rows) == len(told[0]) + len(alone)
-    assert places[0] < len(told[0]) / 2 and places[-1] > len(alone)
+def test_parts_of_a_unit_are_read_after_its_header(found, run, predictor, monkeypatch):
+    """Edits count from the part's first leaf, wherever the header ends; what lies elsewhere is not written there."""
+    suspect = found[0]
+    leaves, unit = suspect.file.module.leaves, suspect.unit
+    begin = next(i for i in range(unit.start, unit.end) if leaves[i].text == "if")
+    part = replace(suspect, part=(begin, unit.end))
+    encoded = encode_suspect(predictor.vocab, part, run)
+    first, last = header_of(suspect.file.module, unit, begin)
+    assert leaves[first].text == "def" and leaves[last].line == 2
+    assert encoded.header == last - first and encoded.code == encoded.header + unit.end - begin
+    analysis = predictor.analyse(encoded)
+    assert len(analysis.leaf_mass) == unit.end - begin
+    candidates = list(ModelStream(part, analysis, predictor, suspect.prior, ["7"]))
+    check(candidates)
+    assert all(c.edit.start >= begin for c in candidates)
+    assert any(c.operator == "model" for c in candidates)
+    every = {key(c) for c in by_tier(found[:1], "ochiai", 0, ["7"]) if c.edit.start >= begin}
+    known = {key(c) for c in by_tier([part], "ochiai", 0, ["7"])}
+    assert known <= {key(c) for c in candidates} and known <= every
+    assert len(known) > 0.9 * len(every)
+    (exact,) = predictor.score(analysis, [(2, 3, (">=",))])
+    at = encoded.header + 3
+    assert leaves[begin + 2].text == ">" and encoded.texts[encoded.text[at]] == ">"
+    assert math.isfinite(exact) and exact <= analysis.start[at] + analysis.length[at, 1]
+    monkeypatch.setattr(parts, "_HEADER", 1)
+    encoded = encode_suspect(predictor.vocab, part, run)
+    assert not encoded.header
+    assert "rows" in encoded.texts, "a name that was bound before the part"
+
+
+def test_a_long_unit_is_read_in_parts_and_nothing_is_lost(found, run, predictor, monkeypatch):
+    monkeypatch.setattr(parts, "LONGEST", 24)
+    monkeypatch.setattr(parts, "_PART", 20)
+    monkeypatch.setattr(parts, "_OVERLAP", 8)
+    sources = Sources(Path("."), {"calc.py": found[0].file})
+    reader = Reader("trm", None, 0, Budget(1e9, None), predictor)
+    told = reader.candidates(run, sources, found, False)
+    events: list = []
+    rows = list(yielded(told, events))
+    check(rows)
+    read = {row.suspect.part for row in rows if row.suspect.unit.name == "pick"}
+    assert len(read) > 2 and None in read, "what spans several parts comes at the end"
+    assert rows[0].suspect.part or rows[0].suspect.unit.name == "last"
+    assert {key(c) for c in by_tier(found, "ochiai", 0)} <= {key(c) for c in rows}
+    assert any(isinstance(event, RecursionStep) for event in events)
+
+
+def yielded(told, events):
+    """The candidates that the generator `told` returns; its events are added to `events`."""
+    while True:
+        try:
+            events.append(next(told))
+        except StopIteration as stop:
+            return stop.value
 
 
 def test_a_stream_is_not_begun_before_it_may_be_next(streams, told):

@@ -22,6 +22,11 @@ def failed(*pairs: tuple[str, str], operator: str = "==") -> list[tuple[Any, Any
     return compared(SuiteRun([], failures, [], Spectrum(), 0.0))
 
 
+def test_values_that_cannot_be_built_from_their_reprs_are_no_values() -> None:
+    """A set may hold objects whose reprs look like lists."""
+    assert failed(("{1}", "{[1], [2]}"), ("{[1]: 2}", "{1: 2}"), ("1", "2")) == [(1, 2)]
+
+
 @pytest.mark.parametrize(
     ("idea", "pairs"),
     [

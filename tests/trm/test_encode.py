@@ -183,7 +183,8 @@ def test_padded_length_is_the_smallest_that_holds(length):
     ("text", "name"),
     [("3", "int"), ("-2.5", "float"), ("None", "NoneType"), ("[1, ...", "list"), ("{'a': <x>", "dict"),
      ("(<a>,", "tuple"), ("'cut", "str"), ("b'x'", "bytes"), ("<function f at 0x1>", "function"),
-     ("<class 'int'>", "type"), ("<module 'os'>", "module"), ("Box(1)", "object"), ("", "object")],
+     ("<class 'int'>", "type"), ("<module 'os'>", "module"), ("Box(1)", "object"), ("", "object"),
+     ("{[1]: 2}", "dict"), ("{[], {}}", "dict")],
 )  # fmt: skip
 def test_types_are_guessed_from_reprs(text, name):
     assert type_of_repr(text) == name

@@ -36,11 +36,11 @@ _TRIES = 4
 
 
 def raw_changes(
-    module: Module, unit: Unit, scope: Scope, tiers: Iterable[int]
+    module: Module, unit: Unit, scope: Scope, tiers: Iterable[int], within: range | None = None
 ) -> Iterator[tuple[Operator, Change]]:
     """All changes of a unit by tier, then by place, then by operator; several may have the same result. None is a no-op.
 
-    They are meant to parse, but not each does: `edits.parses` decides.
+    They are meant to parse, but not each does: `edits.parses` decides. within: leaves; what begins elsewhere is left out.
     """
     view = view_of(module, unit)
     for tier in sorted(tiers):
@@ -49,7 +49,8 @@ def raw_changes(
             if operator.tier == tier:
                 for anchor in operator.anchors:
                     for number, item in enumerate(view.all(anchor)):
-                        places.append((item.start, rank, number, operator, item))
+                        if within is None or within.start <= item.start <= within.stop:
+                            places.append((item.start, rank, number, operator, item))
         places.sort(key=lambda place: place[:3])
         for _, _, _, operator, item in places:
             for change in operator.changes(view, scope, item):

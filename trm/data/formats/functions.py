@@ -172,7 +172,7 @@ def _examples(examples: Sequence[str], code: str) -> Tests:
                 for node in [*call.args, *(keyword.value for keyword in call.keywords)]
             ]
             cases.append((", ".join(given), _literal(expression(found[2]))))
-        except (SyntaxError, ValueError, AssertionError, RecursionError, MemoryError):
+        except (SyntaxError, ValueError, TypeError, AssertionError, RecursionError, MemoryError):
             continue
     return Tests("call", tuple(cases), tolerance=1e-5) if cases else NO_TESTS
 
