@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ from tools.source.operators import Scope, canonical, raw_changes
 
 TIERS = (1, 2, 3, 4)
 _HINTS_BEFORE = {1: -3.5, 3: -6.5}  # tier -> score of the hints that come before it
+DOUBT = 2.0  # nats
+_LINE_IN_VAIN, _UNIT_IN_VAIN = (
+    2,
+    5,
+)  # edits that left the failure as it was, of which none changed it
 Key = tuple[int, int, tuple[str, ...]]  # start, end and tokens in the leaves of a unit
 
 
@@ -151,10 +157,12 @@ def by_tier(
 
 
 class CostAware:
-    """A stream that puts off what turned out to be slow to validate.
+    """A stream that puts off what turned out to be slow to validate, or to be of no matter.
 
     A candidate that has the project imported anew (its unit ran during import, say, or it changes a class body) costs some fifty
-    times as much: it waits until the others' scores have fallen by `penalty` nats.
+    times as much: it waits until the others' scores have fallen by `penalty` nats. And where every edit of a line, or of a
+    unit, left the failure as it was, that code has little to do with it (mutation-based fault localization: Papadakis and
+    Le Traon, STVR 2015): further ones wait until the others' scores have fallen by DOUBT.
     """
 
     def __init__(self, candidates: Iterable[Candidate] = (), penalty: float = 3.0) -> None:
@@ -163,10 +171,22 @@ class CostAware:
         self._waiting: list[tuple[float, int, Candidate]] = []
         self._numbers = itertools.count()
         self._next: Candidate | None = None
+        # a line or the lines of a unit -> edits that left the failure as it was; -inf after one that did not
+        self._in_vain: dict[tuple[str, int | tuple[int, int]], float] = {}
 
     def follow(self, candidates: Iterator[Candidate]) -> None:
         """Go on with these, once those so far are used up; what waits goes on waiting."""
         self._candidates = candidates
+
+    def answered(self, candidate: Candidate, same: bool) -> None:
+        """It was judged. same: the failing test failed just as without it."""
+        for place in _places(candidate):
+            known = self._in_vain.get(place, 0)
+            self._in_vain[place] = known + 1 if same else -math.inf
+
+    def _doubt(self, candidate: Candidate) -> float:
+        line, unit = (self._in_vain.get(place, 0) for place in _places(candidate))
+        return DOUBT * ((line >= _LINE_IN_VAIN) + (unit >= _UNIT_IN_VAIN))
 
     def postpone(self, candidate: Candidate) -> None:
         """It is slow to validate: it comes once more, later."""
@@ -191,15 +211,26 @@ class CostAware:
         return self
 
     def __next__(self) -> Candidate:
-        if self._next is None:
-            self._next = next(self._candidates, None)
-        candidate = self._next
-        if self._waiting and (candidate is None or -self._waiting[0][0] >= candidate.score):
-            return heapq.heappop(self._waiting)[2]
-        if candidate is None:
-            raise StopIteration
-        self._next = None
-        return candidate
+        while True:
+            if self._next is None:
+                self._next = next(self._candidates, None)
+            candidate = self._next
+            if self._waiting and (candidate is None or -self._waiting[0][0] >= candidate.score):
+                return heapq.heappop(self._waiting)[2]
+            if candidate is None:
+                raise StopIteration
+            self._next = None
+            doubt = self._doubt(candidate)
+            if not doubt:
+                return candidate
+            entry = doubt - candidate.score, next(self._numbers), candidate
+            heapq.heappush(self._waiting, entry)
+
+
+def _places(candidate: Candidate) -> tuple[tuple[str, int], tuple[str, tuple[int, int]]]:
+    """The line and the unit, as the first run has them."""
+    unit = candidate.suspect.unit
+    return (candidate.path, candidate.line), (candidate.path, (unit.first_line, unit.last_line))
 
 
 def suggested(suggestions: Sequence[Suggestion], found: Sequence[Suspect]) -> Iterator[Candidate]:

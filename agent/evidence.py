@@ -8,7 +8,6 @@ for mutants, from which the model learns to read it; `fix` does not read again w
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 
 from agent.locate import Suspect
@@ -16,15 +15,13 @@ from agent.search import Tests
 from tools.runner import Runner
 from tools.source.edits import Edit, apply_edit, parses
 from tools.source.operators import Scope, enumerate_edits
-from tools.verdicts import Outcome, SuiteRun, TestResult, Verdict
+from tools.verdicts import Outcome, SuiteRun, TestResult, Verdict, said
 
 # What came of the best edit of a line: codes of trm.encode.EVIDENCE.
 BROKE = 1  # only other kinds of failure, hangs and crashes
 SAME = 2  # the failure did not change
 CHANGED = 3  # the same kind of failure, or a failed assertion, with another message
 REPAIRED = 4  # the failing test passed, though something else did not
-
-_VARYING = re.compile(r"0x[0-9a-fA-F]+|/tmp/\S+")  # of a message, from run to run
 
 
 class Evidence:
@@ -61,13 +58,6 @@ def answered(before: TestResult | None, now: TestResult | Verdict) -> int:
     if told == then:
         return SAME
     return CHANGED if told[0] in (then[0], "AssertionError") else BROKE
-
-
-def said(result: TestResult | Verdict | None) -> tuple[str, str]:
-    """Exception and message, without what varies from run to run."""
-    if result is None:
-        return "", ""
-    return result.exception or "", _VARYING.sub("", result.message or "")
 
 
 def searched(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from agent.errors import UsageError
 from agent.suites import PRELUDE
 from tools.calls import Caller
+from tools.source import syntax
 from tools.source.leaves import Module, SourceError
 from trm.data.corrupt import break_function
 from trm.data.formats.contests import FLOATS
@@ -203,7 +204,7 @@ def _examples(problem: Problem, number: int) -> list[tuple[Any, ...]]:
             continue
         for text, _ in tests.cases:
             try:
-                values = ast.literal_eval(f"({text},)") if text else ()
+                values = syntax.literal(f"({text},)") if text else ()
             except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
                 continue
             if len(values) == number:

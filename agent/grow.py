@@ -22,15 +22,16 @@ from agent import decide, locate
 from agent.budget import Budget
 from agent.candidates import Candidate, CostAware, valid
 from agent.events import Event
-from agent.evidence import CHANGED, answered, said
+from agent.evidence import CHANGED, answered
 from agent.reading import Reader, show_suspects
 from agent.search import PatchedFiles, Tests, search
 from agent.stubs import Stub
 from agent.suite_cache import Rejected
 from tools.runner import Runner
+from tools.source import syntax
 from tools.source.edits import unit_source
 from tools.source.leaves import DEDENT, NEWLINE, Module
-from tools.verdicts import Outcome, SuiteRun, TestResult, Verdict
+from tools.verdicts import Outcome, SuiteRun, TestResult, Verdict, said
 
 AT_ONCE = 40  # edits of a program that are tried before it is asked anew which program is next
 BEAM = 32  # programs that are kept
@@ -170,7 +171,7 @@ class Growth:
         if not any(token[0] in "'\"0123456789" for token in candidate.edit.tokens):
             return False
         module = Module(source)
-        tree = ast.parse(unit_source(module, self.stub.unit_in(module)))
+        tree = syntax.parse(unit_source(module, self.stub.unit_in(module)))
         returned = (n.value for n in ast.walk(tree) if isinstance(n, ast.Return) and n.value)
         return any(_value(ast.unparse(value)) in self._answers for value in returned)
 
@@ -229,7 +230,7 @@ class Growth:
 def _value(text: str) -> str:
     """A literal as Python writes it; "" for anything else."""
     try:
-        return repr(ast.literal_eval(text))
+        return repr(syntax.literal(text))
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         return ""
 
@@ -258,7 +259,7 @@ def _answers(results: Sequence[TestResult]) -> tuple:
 def nearness(value: str, wanted: str) -> float:
     """How alike two values are, given as source text, in [0, 1]; 0 where they are of different types or no literals."""
     try:
-        found, right = (ast.literal_eval(text) for text in (value, wanted))
+        found, right = (syntax.literal(text) for text in (value, wanted))
     except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
         return 0.0
     if type(found) is not type(right):

@@ -19,6 +19,7 @@ from typing import Any
 
 from agent.locate import Suspect
 from agent.values import literal
+from tools.source import syntax
 from tools.source.leaves import DEDENT, INDENT, NEWLINE
 from tools.source.operators.view import Change, Item, Tokens, View
 from tools.verdicts import Failure, SuiteRun
@@ -183,7 +184,7 @@ def _call(failure: Failure, root: Path, suspect: Suspect) -> _Call | None:
 def _tree(path: Path, changed: int) -> ast.Module | None:
     del changed  # when: a screen stays open while its user edits the tests
     try:
-        return ast.parse(path.read_bytes())
+        return syntax.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError):
         return None
 
@@ -220,7 +221,7 @@ def _asked(failure: Failure, root: Path) -> tuple[ast.stmt | None, dict[str, str
             if (found := _statement_of(root / file, frame.line, changed)) is not None:
                 return found, frame.names
     try:  # a doctest
-        parsed = ast.parse(failure.test_line)
+        parsed = syntax.parse(failure.test_line)
     except (SyntaxError, ValueError):
         return None, {}
     return (parsed.body[0] if parsed.body else None), {}
@@ -264,7 +265,7 @@ def _evaluated(node: ast.expr, names: dict[str, str]) -> Any:
     if isinstance(node, ast.Name):
         return literal(names.get(node.id))
     try:
-        return ast.literal_eval(node)
+        return syntax.literal(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return ...
 

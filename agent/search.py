@@ -16,7 +16,7 @@ from agent.choose import MOST_PASSING, Passing, choose
 from agent.events import CandidateTried, Event, SearchProgress
 from agent.suite_cache import Rejected
 from tools.runner import Runner
-from tools.verdicts import Outcome, SuiteRun, Verdict
+from tools.verdicts import Outcome, SuiteRun, Verdict, said
 
 SPREAD = 4.0  # nats: what is so much less likely than a patch that passes is not tried beside it
 PARTIAL_PATIENCE = 400  # candidates tried after a partial repair before building on it
@@ -85,6 +85,7 @@ def search(
     rejected: what failed in earlier runs of the same code, and is passed over; what fails now is added.
     """
     failing, everything = tests.failing, tests.everything
+    unchanged = _unchanged(runner, run, failing[0], patch)
     plain = set(runner.plain_tests())
     flying: dict[int, Candidate] = {}
     marks: dict[int, bytes] = {}  # of those, for `rejected`
@@ -152,6 +153,7 @@ def search(
                 improves = verdict.passed or (told is None and not passing and further)
                 if failed and verdict.failing_test == failing[0]:
                     rejected.add(mark)
+                candidates.answered(candidate, failed and said(verdict) == unchanged)
                 yield CandidateTried(budget.tried, candidate.path, candidate.line, candidate.before, candidate.after,
                                      candidate.operator, round(candidate.score, 4), str(verdict.outcome),
                                      verdict.failing_test or "", round(verdict.wall, 4), at=budget.at)  # fmt: skip
@@ -232,6 +234,19 @@ def search(
                 candidates.put_back(other.candidate)
         return Found(best.patch, True, best.number)
     return None
+
+
+def _unchanged(
+    runner: Runner, run: SuiteRun, test: str, patch: PatchedFiles
+) -> tuple[str, str] | None:
+    """How the test fails before any candidate; None where it would take long to tell.
+
+    The first run tells more than the message of a candidate's verdict, so it is asked again.
+    """
+    before = next((result for result in run.results if result.nodeid == test), None)
+    if before is None or before.outcome is not Outcome.FAILED:
+        return None
+    return said(runner.validate(patch.contents(), [test]))
 
 
 def _not_passed(verdict: Verdict, tests: Sequence[str]) -> set[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from agent.errors import TestsCannotRun, UsageError
 from agent.first_run import why
 from agent.locate import SourceFile, Sources
+from tools.source import syntax
 from tools.source.leaves import Module, Unit
 from tools.verdicts import SuiteRun
 
@@ -43,7 +44,7 @@ def stub_at(file: SourceFile, name: str) -> Stub:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(module.source)
+            tree = syntax.parse(module.source)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         text = f"{file.path}:{line}: {getattr(error, 'msg', error)}"
@@ -64,7 +65,7 @@ def stub_at(file: SourceFile, name: str) -> Stub:
     after = Module(emptied)
     (again,) = (each for each in after.units if each.name == unit.name)
     (written,) = (
-        n for n in ast.walk(ast.parse(emptied)) if isinstance(n, ast.Pass) and _inside(n, again)
+        n for n in ast.walk(syntax.parse(emptied)) if isinstance(n, ast.Pass) and _inside(n, again)
     )
     at = after.line_start(written.lineno) + written.col_offset
     body = next(i for i, leaf in enumerate(after.leaves) if leaf.start == at and not leaf.is_layout)

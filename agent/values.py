@@ -6,7 +6,6 @@ tried at the expressions on suspect lines, first where a value leaves the functi
 
 from __future__ import annotations
 
-import ast
 import difflib
 import itertools
 import math
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tools.source import syntax
 from tools.source.leaves import NEWLINE
 from tools.source.operators.view import ATOM, BINARY_LEVEL, Item, Tokens, View
 from tools.verdicts import SuiteRun
@@ -174,7 +174,7 @@ def _of_texts(given: str, wanted: str) -> Iterator[tuple[Idea, Callable[[Any], A
 def literal(text: str | None) -> Any:
     """The value that a repr shows; Ellipsis where it does not show one."""
     try:
-        return ast.literal_eval(text) if text and "..." not in text else ...
+        return syntax.literal(text) if text and "..." not in text else ...
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return ...
 

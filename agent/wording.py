@@ -6,7 +6,6 @@ replaced by what stands in its place in the other.
 
 from __future__ import annotations
 
-import ast
 import difflib
 import itertools
 import math
@@ -14,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tools.source import syntax
 from tools.source.operators.view import Change, View
 
 DOUBT = 1.5  # nats of the likeliest of them
@@ -121,7 +121,7 @@ def _literals(literal: str, aligned: Aligned) -> Iterator[tuple[str, float]]:
     if literal[:1] not in "'\"" or literal.startswith(("'''", '"""')):
         return  # a prefix, or prose
     quote = literal[0]
-    for new, doubt in _rewritten(ast.literal_eval(literal), aligned):
+    for new, doubt in _rewritten(syntax.literal(literal), aligned):
         # repr prefers single quotes, and escapes none of the other kind
         inner = repr(new + "'\"")[1:-4].replace("\\'", "'")
         yield quote + inner.replace(quote, "\\" + quote) + quote, doubt

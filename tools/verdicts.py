@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from tools.spectrum import Spectrum
 
 
+_VARYING = re.compile(r"0x[0-9a-fA-F]+|/tmp/\S+")  # of a message
 # The fields of Limits that the worker's processes are bound by.
 WORKER_LIMITS = ("memory_bytes", "file_bytes", "disk_bytes", "processes", "open_files")
 
@@ -170,3 +172,10 @@ class Verdict:
         """Ids of the tests that ran, and their files. Where one hangs, those after it did not."""
         ids = {result.nodeid for result in self.results}
         return ids | {name.split("::")[0] for name in ids}
+
+
+def said(result: TestResult | Verdict | None) -> tuple[str, str]:
+    """Exception and message of a failure, without what varies from run to run."""
+    if result is None:
+        return "", ""
+    return result.exception or "", _VARYING.sub("", result.message or "")

@@ -7,7 +7,6 @@ code begins with the unit's header, which is shown and not repaired.
 
 from __future__ import annotations
 
-import ast
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tools.source import syntax
 from tools.source.leaves import DEDENT, INDENT, NEWLINE, Leaf, Module
 from trm.config import MAX_CONTENT, MAX_SPAN
 from trm.vocab import CLS, END, SEP, Vocab
@@ -255,7 +255,7 @@ def carry_to_continuations(leaves: Sequence[Leaf], *tables: dict[int, int]) -> N
 def type_of_repr(text: str) -> str:
     """A type name guessed from a repr: literals exactly, other objects as "object"."""
     try:
-        return type(ast.literal_eval(text)).__name__
+        return type(syntax.literal(text)).__name__
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         pass
     opening = {"[": "list", "(": "tuple", "{": "dict", "'": "str", '"': "str"}

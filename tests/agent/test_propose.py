@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.budget import Budget
-from agent.candidates import Candidate, CostAware, Unit, by_tier, suggested, valid
+from agent.candidates import DOUBT, Candidate, CostAware, Unit, by_tier, suggested, valid
 from agent.events import RecursionStep
 from agent.locate import Sources, execution_of, suspects
 from agent.propose import (
@@ -396,3 +396,40 @@ def test_what_is_put_back_comes_in_its_place_and_not_as_slow(found):
     stream.put_back(first)
     assert stream.waits and not stream.was_postponed(first)
     assert [key(c) for c in stream] == [key(c) for c in (first, made[2])]
+
+
+def test_code_that_has_nothing_to_do_with_the_failure_waits(found):
+    """Two edits of a line that left the failure as it was: what follows there comes DOUBT nats later, nothing is lost."""
+    leaves = found[0].file.module.leaves
+    lines = {3: [], 4: []}
+    for index in range(found[0].unit.start, found[0].unit.end):
+        if leaves[index].line in lines:
+            lines[leaves[index].line].append(index)
+
+    def candidate(line, number, score):
+        at = lines[line][number]
+        return Candidate(found[0], Edit(at, at + 1, ("x",), "calc.py"), "name", 1, score, line)
+
+    made = [candidate(3, 0, -1.0), candidate(3, 1, -1.5), candidate(3, 2, -2.0),
+            candidate(4, 0, -2.5), candidate(4, 1, -2.0 - DOUBT - 0.5)]  # fmt: skip
+
+    def taken(same):
+        stream, order = CostAware(iter(made)), []
+        for each in stream:
+            order.append(made.index(each))
+            stream.answered(each, same(order))
+        return order
+
+    assert taken(lambda order: False) == [0, 1, 2, 3, 4]
+    assert taken(lambda order: order[-1] in (0, 1)) == [0, 1, 3, 2, 4]
+    assert taken(lambda order: order[-1] == 1) == [0, 1, 2, 3, 4], "the first one changed something"
+    other = found[1].unit
+    far = [
+        Candidate(found[1], Edit(at, at, ("y",), "calc.py"), "name", 1, score, other.last_line + at)
+        for at, score in zip(range(other.start, other.end), (-1, -1, -1, -1, -1, -1.5), strict=False)
+    ]  # fmt: skip
+    stream, order = CostAware(iter([*far, candidate(3, 0, -2.0)])), []
+    for each in stream:
+        order.append(each)
+        stream.answered(each, each in far)
+    assert order[:5] == far[:5] and order[5:] == [candidate(3, 0, -2.0), far[5]], "a unit of five"

@@ -7,11 +7,11 @@ with the line and the INDENT or DEDENT swapped. Bytes outside the span stay as t
 
 from __future__ import annotations
 
-import ast
 import itertools
 import warnings
 from dataclasses import dataclass
 
+from tools.source import syntax
 from tools.source.leaves import DEDENT, INDENT, LAYOUT, NEWLINE, Leaf, Module, Unit
 from tools.source.writer import (
     CLOSERS,
@@ -340,7 +340,7 @@ def parses(module: Module, unit: Unit, edit: Edit) -> bool:
         text = unit_source(module, unit, edit)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ast.parse(text)
+            syntax.parse(text)
     except (EditError, SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
