@@ -8,6 +8,8 @@ import sys
 import threading
 
 MONITORING = getattr(sys, "monitoring", None)
+# How often the lines of a function run again in a test before no new one is looked for: without sys.monitoring each takes time.
+ENOUGH = 3000
 
 
 class Tree:
@@ -158,6 +160,7 @@ class Lines:
     def __init__(self, tree):
         self.tree, self.seen, self._tool = tree, {}, None
         self._sizes, self._paused = {}, False
+        self._in_vain = {}  # code -> how often lines ran again since the last new one
 
     def start(self):
         """False where another tool holds every slot."""
@@ -173,7 +176,7 @@ class Lines:
         return False
 
     def begin(self):
-        self.seen = {}
+        self.seen, self._in_vain = {}, {}
         if MONITORING is None:
             threading.settrace(self._call)
             sys.settrace(self._call)
@@ -230,14 +233,21 @@ class Lines:
             import dis
 
             size = self._sizes[code] = len({line for _, line in dis.findlinestarts(code)})
-        if len(lines) >= size:
+        if len(lines) >= size or self._in_vain.get(code, 0) > ENOUGH:
             return None
 
         def local(inner, what, value):
             if what == "line":
-                lines.add(inner.f_lineno)
-                if len(lines) >= size:
-                    inner.f_trace_lines = False
+                line = inner.f_lineno
+                if line in lines:
+                    again = self._in_vain[code] = self._in_vain.get(code, 0) + 1
+                    if again > ENOUGH:
+                        inner.f_trace_lines = False
+                else:
+                    lines.add(line)
+                    self._in_vain[code] = 0
+                    if len(lines) >= size:
+                        inner.f_trace_lines = False
             return local
 
         return local
