@@ -188,7 +188,8 @@ class Box:
     last_tier = enumerate_edits(module, unit, Scope.of(module, unit), (4,))
     found = [c.edit for c in last_tier if c.operator == "statement_borrow"]
     lent = {" ".join(edit.tokens) for edit in found}
-    others = {"self . count -= 1 <NEWLINE>", "self . show ( thing ) <NEWLINE>"}
+    others = {f"self . count {sign} 1 <NEWLINE>" for sign in ("-=", "+=")}
+    others.add("self . show ( thing ) <NEWLINE>")
     assert lent == {"self . things . append ( thing ) <NEWLINE>", *others}
     assert all(unit.start <= edit.start <= unit.end for edit in found)
 

@@ -21,7 +21,7 @@ def main(
         vocab=512, width=32, heads=4, layers=1, inner=48, decoder_inner=32, matmul="f32"
     )
     settings = TrainConfig(
-        learning_rate=2e-4, warmup=8, slots=448, log_every=4, steps=int(steps), tensor=int(tensor)
+        learning_rate=2e-4, warmup=8, slots=448, log_every=2, steps=int(steps), tensor=int(tensor)
     )
     rows = list(train(Config(model, settings), Path(data), Path(out)))
     told = {"devices": jax.device_count(), "losses": [row.metrics["loss"] for row in rows]}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tools.source.leaves import DEDENT, INDENT, NEWLINE, Module
 from tools.source.operators.base import operator
@@ -19,6 +19,7 @@ from tools.source.operators.view import Change, Item, Tokens, View
 _SIMPLE = frozenset({"expression_statement", "return_statement", "raise_statement", "delete_statement",
                      "continue_statement", "break_statement"})  # fmt: skip
 _ENDS = ("return_statement", "raise_statement", "break_statement", "continue_statement")
+_COUNTED = {"+=": "-=", "-=": "+="}  # what one function adds, another takes away
 _LONGEST = 16  # tokens
 _MOST = 60  # statements lent to a unit
 
@@ -68,7 +69,9 @@ def _lent(view: View) -> list[_Statement]:
     for statement in sorted(_statements(module), key=lambda s: abs(s.start - middle)):
         if statement.names <= known:
             found.setdefault(statement.tokens, statement)
-            if len(found) == _MOST:
+            counted = tuple(_COUNTED.get(token, token) for token in statement.tokens)
+            found.setdefault(counted, replace(statement, tokens=counted))
+            if len(found) >= _MOST:
                 break
     return list(found.values())
 
@@ -86,9 +89,13 @@ def _lent(view: View) -> list[_Statement]:
         "def f(a):\n    b(a)\ndef g(a):\n    if a is None:\n        return 0\n    b()",
         "def f(a):\n    if a is None:\n        return 0\n    b(a)\ndef g(a):\n    if a is None:\n        return 0\n    b()",
     ),
+    (
+        "def f(self, a):\n    self.g(a)\ndef h(self):\n    self.n += 1",
+        "def f(self, a):\n    self.g(a)\n    self.n -= 1\ndef h(self):\n    self.n += 1",
+    ),
 )
 def statement_borrow(view: View, scope: Scope, item: Item) -> Iterator[Change]:
-    """A short statement or guard of the file, once more."""
+    """A short statement or guard of the file, once more, or one that takes back what it adds."""
     place = item.parent
     assert place is not None
     last = item.field == "after"
