@@ -21,10 +21,8 @@ from tools.source.operators import Scope, canonical, raw_changes
 TIERS = (1, 2, 3, 4)
 _HINTS_BEFORE = {1: -3.5, 3: -6.5}  # tier -> score of the hints that come before it
 DOUBT = 2.0  # nats
-_LINE_IN_VAIN, _UNIT_IN_VAIN = (
-    2,
-    5,
-)  # edits that left the failure as it was, of which none changed it
+_LINE_IN_VAIN = 2  # edits of a line that left the failure as it was, where none changed it
+_UNIT_IN_VAIN = 5  # the same of a unit
 Key = tuple[int, int, tuple[str, ...]]  # start, end and tokens in the leaves of a unit
 
 
@@ -53,6 +51,11 @@ class Candidate:
         """The replaced tokens."""
         leaves = self.suspect.file.module.leaves
         return " ".join(leaf.text for leaf in leaves[self.edit.start : self.edit.end])
+
+    @property
+    def size(self) -> int:
+        """Tokens that are replaced and written."""
+        return self.edit.end - self.edit.start + len(self.edit.tokens)
 
     @property
     def after(self) -> str:
@@ -191,12 +194,15 @@ class CostAware:
     def postpone(self, candidate: Candidate) -> None:
         """It is slow to validate: it comes once more, later."""
         self._postponed.add((candidate.path, candidate.edit))
-        score = candidate.score - self._penalty
-        heapq.heappush(self._waiting, (-score, next(self._numbers), candidate))
+        self._wait(candidate, self._penalty)
 
     def put_back(self, candidate: Candidate) -> None:
         """It was taken and is not decided on: it comes once more, in its place."""
-        heapq.heappush(self._waiting, (-candidate.score, next(self._numbers), candidate))
+        self._wait(candidate, 0.0)
+
+    def _wait(self, candidate: Candidate, nats: float) -> None:
+        """Until the others' scores have fallen by so much."""
+        heapq.heappush(self._waiting, (nats - candidate.score, next(self._numbers), candidate))
 
     def was_postponed(self, candidate: Candidate) -> bool:
         """Whether it has waited already."""
@@ -223,8 +229,7 @@ class CostAware:
             doubt = self._doubt(candidate)
             if not doubt:
                 return candidate
-            entry = doubt - candidate.score, next(self._numbers), candidate
-            heapq.heappush(self._waiting, entry)
+            self._wait(candidate, doubt)
 
 
 def _places(candidate: Candidate) -> tuple[tuple[str, int], tuple[str, tuple[int, int]]]:

@@ -48,7 +48,8 @@ def choose(runner: Runner, passing: Sequence[Passing], budget: Budget) -> Iterat
             behaviours[index] = behaviour
     scores = [each.candidate.score for each in passing]
     marks = marks_of(scores, behaviours)
-    order = sorted(range(len(passing)), key=lambda index: -marks[index])
+    # without a model all edits of a line have one score: then the smallest is shown
+    order = sorted(range(len(passing)), key=lambda at: (-marks[at], passing[at].candidate.size))
     best = order[0]
     inputs = len({key for behaviour in behaviours for key in behaviour or ()})
     yield budget.stamp(decide.choose(best, len(passing), inputs, marks[best] - marks[order[1]]))

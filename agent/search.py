@@ -85,7 +85,7 @@ def search(
     rejected: what failed in earlier runs of the same code, and is passed over; what fails now is added.
     """
     failing, everything = tests.failing, tests.everything
-    unchanged = _unchanged(runner, run, failing[0], patch)
+    unchanged = _unchanged(runner, run, failing[0], patch) if told is None else None
     plain = set(runner.plain_tests())
     flying: dict[int, Candidate] = {}
     marks: dict[int, bytes] = {}  # of those, for `rejected`
@@ -144,16 +144,17 @@ def search(
                     continue
                 budget.tried += 1
                 since_partial += bool(partial)
+                failed = verdict.outcome in (Outcome.FAILED, Outcome.ERROR)
                 if told is not None:
                     told(candidate, verdict)
-                failed = verdict.outcome in (Outcome.FAILED, Outcome.ERROR)
+                else:
+                    candidates.answered(candidate, failed and said(verdict) == unchanged)
                 further = (
                     verdict.failing_test not in (None, failing[0]) and len(failing) > 1 and failed
                 )
                 improves = verdict.passed or (told is None and not passing and further)
                 if failed and verdict.failing_test == failing[0]:
                     rejected.add(mark)
-                candidates.answered(candidate, failed and said(verdict) == unchanged)
                 yield CandidateTried(budget.tried, candidate.path, candidate.line, candidate.before, candidate.after,
                                      candidate.operator, round(candidate.score, 4), str(verdict.outcome),
                                      verdict.failing_test or "", round(verdict.wall, 4), at=budget.at)  # fmt: skip

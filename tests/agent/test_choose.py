@@ -5,12 +5,42 @@ import sys
 
 import pytest
 
-from agent.choose import marks_of, trouble
+from agent.budget import Budget
+from agent.candidates import Candidate
+from agent.choose import Passing, choose, marks_of, trouble
 from agent.events import CandidateTried, Decision, Finished, PatchFound
+from agent.locate import Sources, Suspect
 from agent.loop import FixRequest, fix
+from agent.search import PatchedFiles
 from tools.runner import Runner
+from tools.source.edits import Edit
 
 GOOD = {"a": "v1", "b": "v2", "c": "rKeyError"}
+
+
+def test_of_patches_with_the_same_mark_the_smallest_is_shown(tmp_path):
+    """`-x` to `x` before `-x` to `abs(-x)`, whichever came first: without a model their scores are alike."""
+    (tmp_path / "calc.py").write_text("def f(x):\n    return -x\n")
+    file = Sources(tmp_path).get("calc.py")
+    assert file is not None
+    suspect = Suspect(file, file.module.units[0], {2: 1.0}, 1.0)
+    at = [leaf.text for leaf in file.module.leaves].index("-")
+
+    def shown(*edits, scores=(-1.0, -1.0)):
+        found = [
+            Passing(1, Candidate(suspect, Edit(*edit, "calc.py"), "", 2, score, 2), PatchedFiles(), {})
+            for edit, score in zip(edits, scores, strict=True)
+        ]  # fmt: skip
+        told = choose(None, found, Budget(9.0, None))  # type: ignore[arg-type]
+        while True:
+            try:
+                next(told)
+            except StopIteration as stop:
+                return found.index(stop.value)
+
+    wrapped, without = (at, at + 2, ("abs", "(", "-", "x", ")")), (at, at + 1, ())
+    assert shown(wrapped, without) == 1 and shown(without, wrapped) == 0
+    assert shown(wrapped, without, scores=(-1.0, -1.1)) == 0, "the likelier one, where they differ"
 
 
 def test_who_breaks_down_where_another_does_not_loses():

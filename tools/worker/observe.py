@@ -160,7 +160,7 @@ class Lines:
     def __init__(self, tree):
         self.tree, self.seen, self._tool = tree, {}, None
         self._sizes, self._paused = {}, False
-        self._in_vain = {}  # code -> how often lines ran again since the last new one
+        self._again = {}  # code -> [how often lines ran again since the last new one]
 
     def start(self):
         """False where another tool holds every slot."""
@@ -176,7 +176,7 @@ class Lines:
         return False
 
     def begin(self):
-        self.seen, self._in_vain = {}, {}
+        self.seen, self._again = {}, {}
         if MONITORING is None:
             threading.settrace(self._call)
             sys.settrace(self._call)
@@ -233,19 +233,22 @@ class Lines:
             import dis
 
             size = self._sizes[code] = len({line for _, line in dis.findlinestarts(code)})
-        if len(lines) >= size or self._in_vain.get(code, 0) > ENOUGH:
+        again = self._again.get(code)
+        if again is None:
+            again = self._again[code] = [0]
+        if len(lines) >= size or again[0] > ENOUGH:
             return None
 
         def local(inner, what, value):
             if what == "line":
                 line = inner.f_lineno
                 if line in lines:
-                    again = self._in_vain[code] = self._in_vain.get(code, 0) + 1
-                    if again > ENOUGH:
+                    again[0] += 1
+                    if again[0] > ENOUGH:
                         inner.f_trace_lines = False
                 else:
                     lines.add(line)
-                    self._in_vain[code] = 0
+                    again[0] = 0
                     if len(lines) >= size:
                         inner.f_trace_lines = False
             return local
