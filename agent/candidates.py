@@ -54,8 +54,8 @@ class Candidate:
 
     @property
     def size(self) -> int:
-        """Tokens that are replaced and written."""
-        return self.edit.end - self.edit.start + len(self.edit.tokens)
+        """Tokens that are replaced or written, whichever are more: an operator for another is as small as a sign put before a name."""
+        return max(self.edit.end - self.edit.start, len(self.edit.tokens))
 
     @property
     def after(self) -> str:
