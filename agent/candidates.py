@@ -54,7 +54,7 @@ class Candidate:
 
     @property
     def size(self) -> int:
-        """Tokens that are replaced or written, whichever are more: an operator for another is as small as a sign put before a name."""
+        """Tokens that are replaced or written, whichever are more: an operator for another is as small as a further sign."""
         return max(self.edit.end - self.edit.start, len(self.edit.tokens))
 
     @property

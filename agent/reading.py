@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import itertools
 import math
 import threading
@@ -96,6 +97,7 @@ class Reader:
                 self.checkpoint, untrained=self.rank == "untrained", seed=self.seed
             )
             for _ in predictor.warm():
+                gc.freeze()  # else each full collection goes through all of JAX: 0.1 s in which no key is answered
                 if self._closed:
                     return
             self._predictor = predictor

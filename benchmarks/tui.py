@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import platform
 import sys
@@ -24,8 +25,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from agent.budget import Budget  # noqa: E402
 from agent.events import CandidateTried, Event, loads  # noqa: E402
 from agent.faces.tui.app import fix_app  # noqa: E402
+from agent.reading import Reader  # noqa: E402
 
 BEGIN = (
     threading.Event()
@@ -81,13 +84,8 @@ def model() -> Iterator[Event]:
     """A run that waits while the network is loaded and compiled in a thread."""
     yield from recorded(8)
 
-    def load() -> None:
-        from trm.predict import Predictor
-
-        for _ in Predictor().warm():
-            pass
-
-    thread = threading.Thread(target=load)
+    reader = Reader("trm", None, 0, Budget(600.0, None))
+    thread = threading.Thread(target=lambda: reader.predictor)
     thread.start()
     while thread.is_alive():
         thread.join(0.1)
@@ -107,6 +105,7 @@ async def measure(events: Iterator[Event]) -> dict[str, Any]:
         while not app.screen.query("FooterKey"):
             await pilot.pause(0.1)
         await pilot.pause(0.5)
+        gc.freeze()  # as agent.faces.tui.base.run_app does
         with Turns() as turns:
             watching = asyncio.create_task(turns.watch())
             began = time.perf_counter()

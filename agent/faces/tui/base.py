@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Iterable
 from functools import partial
@@ -106,6 +107,7 @@ def run_app(app: BaseApp[Result], mouse: bool = True) -> Result:
       RuntimeError: Textual itself failed and has printed why.
     """
     ended = False
+    gc.freeze()  # modules stay as they are: the collector need not go through them while a key waits
 
     def end(number: int, _: object) -> None:
         nonlocal ended

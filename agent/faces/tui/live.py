@@ -12,6 +12,7 @@ from agent.faces.tui.base import BaseApp, Result, run_app
 from agent.faces.tui.feed import Feed
 from agent.faces.tui.screens.base import RunScreen
 from agent.faces.tui.state import RunState
+from agent.faces.tui.widgets.code import highlight
 
 Item = TypeVar("Item")
 REFRESH = 1 / 20
@@ -112,7 +113,7 @@ class RunApp(FeedApp[Result, Event]):
     def on_mount(self) -> None:
         self.push_screen(self.run_screen)
         if self._events is not None:
-            self.follow(self._events)
+            self.follow(_warmed(self._events))
             self.set_interval(1.0, self._second)
         else:
             self._ticked = time.monotonic()
@@ -186,6 +187,12 @@ class RunApp(FeedApp[Result, Event]):
         timeline = self.playback.timeline
         timeline.seek(len(timeline))
         self.exit(self.result(timeline.state))
+
+
+def _warmed(events: Iterator[Event]) -> Iterator[Event]:
+    """The events. Before the first, in the thread that reads them, what colours Python is compiled: no key waits for that."""
+    highlight("")
+    yield from events
 
 
 def run_fed_app(app: FeedApp[Result, Any], mouse: bool = True) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -17,6 +18,8 @@ from agent.faces.tui.widgets.bars import stations, status
 from agent.faces.tui.widgets.panel import LinePanel, clock, ends, fit, styled
 
 TALL = 34
+DRAW_SECONDS = 0.015
+"""Time in one turn for panels that have something new; then keys have theirs."""
 
 
 class PanelScreen(Screen[None]):
@@ -140,11 +143,15 @@ class RunScreen(PanelScreen):
         self._offered: tuple[bool | None, ...] = ()
 
     def draw(self) -> None:
-        """Panels whose part of the state did not change do nothing."""
+        """Panels whose part of the state did not change do nothing. What takes long goes on in the next turn, after the keys."""
         state = self.playback.state
         self.set_class(state.patch is not None or state.finished is not None, "-over")
-        for panel in self.query("#body > * > LinePanel").results(LinePanel):
+        until = time.monotonic() + DRAW_SECONDS
+        for panel in self.query(LinePanel):
             panel.show(state)
+            if time.monotonic() > until:
+                self.call_later(self.draw)  # passes over those of this turn: they are up to date
+                break
 
     def show_bars(self) -> None:
         super().show_bars()

@@ -67,8 +67,8 @@ class FixScreen(RunScreen):
         self.set_class(self.size.width >= ROOMY, "-roomy")
         thinking = self.query_one(ThinkingPanel)
         thinking.compact(self.maximized is not thinking and self.has_class("-narrow"))
-        super().draw()
         thinking.show(self.playback.state)
+        super().draw()
 
     @property
     def suspect(self) -> Suspect | None:

@@ -194,11 +194,9 @@ class ThinkingPanel(Container):
         yield ProposalList(id="proposals")
 
     def show(self, state: RunState) -> None:
-        """Show this state."""
+        """The frame for this state; the parts are panels of the screen like all others."""
         self.border_title = framed_title(self, self._title(state))
         self.border_subtitle = "" if self.has_class("-compact") else LEGEND
-        for part in self.query(LinePanel):
-            part.show(state)
 
     def _title(self, state: RunState) -> str:
         if not state.steps:
