@@ -42,7 +42,9 @@ def test_of_patches_with_the_same_mark_the_smallest_is_shown(tmp_path):
     assert shown(wrapped, without) == 1 and shown(without, wrapped) == 0
     assert shown(wrapped, without, scores=(-1.0, -1.1)) == 0, "the likelier one, where they differ"
     other, twice = (at, at + 1, ("+",)), (at, at, ("-",))
-    assert shown(other, twice) == 0, "an operator for another is no larger than one more: the first that passed"
+    assert shown(other, twice) == 0, (
+        "an operator for another is no larger than one more: the first that passed"
+    )
 
 
 def test_who_breaks_down_where_another_does_not_loses():

@@ -9,8 +9,8 @@ def function(number: int, size: int) -> Function:
 
 
 def test_short_functions_are_drawn_less_often_and_always_the_same():
-    """A function of 50 words a third as often as one of 150, which always is."""
-    for size, share in ((15, 0.1), (50, 1 / 3), (75, 0.5), (150, 1.0), (600, 1.0)):
+    """A function of 50 words a quarter as often as one of 200, which always is."""
+    for size, share in ((20, 0.1), (50, 0.25), (100, 0.5), (200, 1.0), (600, 1.0)):
         some = [drawn(function(number, size)) for number in range(3000)]
         assert abs(sum(some) / len(some) - share) < 0.03
         assert some == [drawn(function(number, size)) for number in range(3000)]

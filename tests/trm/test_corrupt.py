@@ -12,6 +12,7 @@ from tools.source.minimal import minimal
 from tools.source.operators import OPERATORS
 from trm.data.corrupt import WEIGHTS, break_function, example, simulate_coverage
 from trm.data.functions import Function, functions_of_file
+from trm.encode import LENGTHS
 
 FILES = [ast.__file__, textwrap.__file__, random.__file__]
 
@@ -128,7 +129,7 @@ def test_examples_are_what_they_say(vocab, functions):
         if made is None:
             continue
         encoded, targets, names = made
-        assert encoded.length <= 256
+        assert encoded.length <= LENGTHS[-1]
         assert (names == ("none",)) == (not targets)
         whole, several = whole + (not targets), several + (len(targets) > 1)
         executed += bool(encoded.features[:, 1:4].any())
@@ -148,11 +149,11 @@ def test_the_same_seed_makes_the_same_example(vocab, functions):
 
 
 def test_long_functions_make_no_example(vocab):
-    source = "def f(a):\n" + "    a = a + 1\n" * 60
+    source = "def f(a):\n" + "    a = a + 1\n" * 120
     function = Function(source, "f", (), (), "x:y:f", "MIT")
     module = Module(source.encode())
     for seed in range(4):
-        assert example(vocab, function, module, random.Random(seed), WEIGHTS, longest=128) is None
+        assert example(vocab, function, module, random.Random(seed), WEIGHTS) is None
 
 
 def test_a_function_without_places_is_left_alone():

@@ -139,7 +139,17 @@ def test_batches_are_of_one_padded_length_and_hold_each_example_once(tmp_path, e
 
 @pytest.mark.parametrize(
     ("length", "bucket"),
-    [(2, 64), (64, 64), (65, 96), (97, 128), (129, 192), (193, 256), (257, 512), (513, None)],
+    [
+        (2, 64),
+        (64, 64),
+        (65, 96),
+        (97, 128),
+        (129, 192),
+        (193, 256),
+        (257, 384),
+        (385, 512),
+        (513, None),
+    ],
 )
 def test_training_pads_to_the_next_bucket(length, bucket):
     assert bucket_length(length) == bucket

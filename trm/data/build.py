@@ -54,7 +54,7 @@ PERMISSIVE = (
 )
 CAP = 6000  # functions a package, so that no giant dominates
 _WORD = re.compile(r"\w+|[^\w\s]|\n")
-_FULL = 150  # words and signs of a function that is always drawn
+_FULL = 200  # words and signs of a function that is always drawn
 _OURS = frozenset({"agent", "trm", "tools", "trm_agent"})
 
 Root = tuple[str, str, Path]  # package, licence, folder
@@ -203,7 +203,6 @@ class Recipe:
     variants: int = 1
     executed: int = 900
     executed_variants: int = 12
-    longest: int = 256
     calls: Callable[[], AbstractContextManager[Calls]] | None = None
     fixes: int = 0
 
@@ -248,14 +247,14 @@ def _make_shard(task: _Task) -> Made:
             continue
         for _ in range(recipe.variants):
             tried += 1
-            made = example(vocab, function, module, rng, WEIGHTS, longest=recipe.longest,
+            made = example(vocab, function, module, rng, WEIGHTS,
                            multi=0.0 if single else 0.65, no_bug=0.0 if single else 0.05)  # fmt: skip
             if made is not None:
                 operators.update(made[2])
                 writer.add(made[0], made[1])
     for fix in task.fixes:
         tried += 1
-        mined = example_of_fix(vocab, fix, rng, longest=recipe.longest)
+        mined = example_of_fix(vocab, fix, rng)
         if mined is not None:
             operators["mined"] += 1
             writer.add(*mined)
@@ -281,11 +280,11 @@ def _executed(vocab, alone: Alone, calls, rng, recipe: Recipe, single: bool):
     if tested is None:
         return
     yield from executed_examples(
-        vocab, tested, calls, rng, WEIGHTS, variants=recipe.executed_variants, longest=recipe.longest,
+        vocab, tested, calls, rng, WEIGHTS, variants=recipe.executed_variants,
         multi=0.0 if single else 0.4,
     )  # fmt: skip
     if not single:
-        yield from innocent_examples(vocab, tested, calls, rng, WEIGHTS, longest=recipe.longest)
+        yield from innocent_examples(vocab, tested, calls, rng, WEIGHTS)
 
 
 def build_shards(
@@ -296,11 +295,8 @@ def build_shards(
     Shard names and contents depend on their number alone, so any part of the corpus can be rebuilt. A shard stands as a whole or
     not at all; with `keep` those that stand are left as they are.
     """
-    training = [
-        f for f in fn.read(corpus / "functions.jsonl.gz")
-        if not fn.held_out(f.package) and drawn(f)
-    ]  # fmt: skip
-    alone = [line for line in _callable(corpus, recipe) if not fn.held_out(_alone(line).function.package)]  # fmt: skip
+    training = [f for f in fn.read(corpus / "functions.jsonl.gz") if _for_training(f)]
+    alone = [line for line in _callable(corpus, recipe) if _for_training(_alone(line).function)]
 
     def tasks() -> Iterable[_Task]:
         for number in range(first, first + shards):
@@ -312,6 +308,10 @@ def build_shards(
             yield _Task(str(corpus), f"shard-{number:05d}", number, lines, called, recipe, mined)
 
     yield from in_processes(_make_shard, tasks(), jobs)
+
+
+def _for_training(function: fn.Function) -> bool:
+    return not fn.held_out(function.package) and drawn(function)
 
 
 def drawn(function: fn.Function) -> bool:

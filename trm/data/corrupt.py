@@ -18,7 +18,7 @@ from tools.source.leaves import DEDENT, INDENT, Leaf, Module, SourceError, Unit
 from tools.source.minimal import minimal
 from tools.source.operators import Candidate, Scope, sample_edit
 from trm.data.functions import Function
-from trm.encode import SEGMENT_LIMITS, Encoded, Execution, Target, encode, target_of
+from trm.encode import LENGTHS, SEGMENT_LIMITS, Encoded, Execution, Target, encode, target_of
 from trm.vocab import Vocab
 
 # How often an operator is drawn for training, name -> weight: fitted to mined fixes by benchmarks/fit_operators.py.
@@ -148,7 +148,7 @@ def simulate_coverage(
 def example(
     vocab: Vocab, function: Function, module: Module, rng: random.Random,
     weights: Mapping[str, float] | None, *, multi: float = 0.65, no_bug: float = 0.05,
-    executed: float = 0.5, longest: int = 256,
+    executed: float = 0.5,
 ) -> tuple[Encoded, list[Target], tuple[str, ...]] | None:  # fmt: skip
     """One training example of a function, or None when the draw did not work out.
 
@@ -157,12 +157,12 @@ def example(
     shown = shown_names(function.near, rng)
     if rng.random() < no_bug:
         encoded = encode(vocab, module.leaves, names=shown)
-        return (encoded, [], ("none",)) if encoded.length <= longest else None
+        return (encoded, [], ("none",)) if encoded.length <= LENGTHS[-1] else None
     bugs = rng.choice((2, 3, 4)) if rng.random() < multi else 1
     broken = break_function(module, bugs, rng, weights, function.names)
     if broken is None:
         return None
-    made = as_text(vocab, broken.module.leaves, broken.fixes, shown, rng, executed, longest)
+    made = as_text(vocab, broken.module.leaves, broken.fixes, shown, rng, executed)
     return (*made, broken.operators) if made is not None and made[1] else None
 
 
@@ -173,7 +173,6 @@ def shown_names(names: Sequence[str], rng: random.Random) -> Sequence[str]:
 
 def as_text(
     vocab: Vocab, leaves: Sequence[Leaf], fixes: Sequence[Edit], shown: Sequence[str], rng: random.Random, executed: float,
-    longest: int,
 ) -> tuple[Encoded, list[Target]] | None:  # fmt: skip
     """Code that was not run, with simulated coverage by chance, and its fixes; None if it is too long."""
     execution = None
@@ -181,7 +180,7 @@ def as_text(
         lines = [leaves[min(fix.start, len(leaves) - 1)].line for fix in fixes]
         execution = simulate_coverage(leaves, lines, rng)
     encoded = encode(vocab, leaves, names=shown, execution=execution)
-    return (encoded, targets_of(vocab, encoded, fixes)) if encoded.length <= longest else None
+    return (encoded, targets_of(vocab, encoded, fixes)) if encoded.length <= LENGTHS[-1] else None
 
 
 def targets_of(vocab: Vocab, encoded: Encoded, fixes: Sequence[Edit]) -> list[Target]:

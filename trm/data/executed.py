@@ -18,6 +18,7 @@ from trm.data.corrupt import Broken, break_function, shown_names, targets_of
 from trm.data.functions import Function
 from trm.data.inputs import argument_lists, more_like, parameters
 from trm.encode import (
+    LENGTHS,
     Encoded,
     Execution,
     FailureText,
@@ -234,7 +235,7 @@ def _choose(tested: Tested, rng: random.Random) -> tuple[Test, ...]:
 
 def executed_examples(
     vocab: Vocab, tested: Tested, calls: Calls, rng: random.Random, weights: Mapping[str, float] | None, *,
-    variants: int, longest: int = 256, multi: float = 0.4,
+    variants: int, multi: float = 0.4,
 ) -> Iterator[tuple[Encoded, list[Target], tuple[str, ...]]]:  # fmt: skip
     """Up to `variants` examples of one function; mutants that pass every test, or that nothing came of, are left out."""
     function = tested.function
@@ -254,13 +255,13 @@ def executed_examples(
         # a mutant that never works is found by any line: too easy to be worth much
         if all(r.outcome == "raised" for r in results) and rng.random() < 0.4:
             continue
-        made = _example(vocab, tested, one, results, rng, longest)
+        made = _example(vocab, tested, one, results, rng)
         if made is not None:
             yield made
 
 
 def innocent_examples(
-    vocab: Vocab, tested: Tested, calls: Calls, rng: random.Random, weights: Mapping[str, float] | None, *, longest: int = 256
+    vocab: Vocab, tested: Tested, calls: Calls, rng: random.Random, weights: Mapping[str, float] | None
 ) -> Iterator[tuple[Encoded, list[Target], tuple[str, ...]]]:  # fmt: skip
     """The function itself whole, one of its helpers broken: tests fail, and there is no bug here (NO_BUG)."""
     try:
@@ -276,13 +277,13 @@ def innocent_examples(
     if results is None or all(r.outcome == "passed" for r in results):
         return
     unbroken = Broken(tested.module, (), ("none",), ())
-    made = _example(vocab, tested, unbroken, results, rng, longest)
+    made = _example(vocab, tested, unbroken, results, rng)
     if made is not None:
         yield made
 
 
 def _example(
-    vocab: Vocab, tested: Tested, broken: Broken, results: Sequence[Result], rng: random.Random, longest: int
+    vocab: Vocab, tested: Tested, broken: Broken, results: Sequence[Result], rng: random.Random
 ) -> tuple[Encoded, list[Target], tuple[str, ...]] | None:  # fmt: skip
     leaves = broken.module.leaves
     shown = shown_names(tested.function.near, rng)
@@ -291,7 +292,7 @@ def _example(
         vocab, leaves, names=shown, execution=execution,
         failure=failure if rng.random() < 0.9 else None,
     )  # fmt: skip
-    if encoded.length > longest:
+    if encoded.length > LENGTHS[-1]:
         return None
     kept = targets_of(vocab, encoded, broken.fixes)
     return (encoded, kept, broken.operators) if kept or not broken.fixes else None

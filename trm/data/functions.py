@@ -17,7 +17,7 @@ from typing import Any
 
 from tools.source.leaves import Leaf, Module, SourceError, Unit
 
-MIN_LEAVES, MAX_LEAVES = 12, 300
+MIN_LEAVES, MAX_LEAVES = 12, 430
 _MAX_FILE = 300_000
 HELD_OUT = 40  # one package in so many is never trained on
 _WORD = re.compile(r"\w+")

@@ -28,12 +28,12 @@ _KEPT = frozenset({*dir(builtins), *keyword.kwlist, "self", "cls"})
 
 
 def example(
-    vocab: Vocab, fix: Fix, rng: random.Random, *, executed: float = 0.5, longest: int = 256
+    vocab: Vocab, fix: Fix, rng: random.Random, *, executed: float = 0.5
 ) -> tuple[Encoded, list[Target]] | None:
     """One training example of a fix, as `corrupt.example` makes them of a mutant; None if it does not fit the heads."""
     leaves = Module(fix.before.encode("utf-8")).leaves
     shown = shown_names(fix.names, rng)
-    made = as_text(vocab, leaves, fix.edits, shown, rng, executed, longest)
+    made = as_text(vocab, leaves, fix.edits, shown, rng, executed)
     # half of a pair repairs nothing
     return made if made is not None and len(made[1]) == len(fix.edits) else None
 
@@ -74,7 +74,7 @@ def _capped(fixes: Iterable[Fix]) -> list[Fix]:
 
 
 def build_shards(
-    mined: Path, vocab: Vocab, *, per_shard: int = 4000, longest: int = 256
+    mined: Path, vocab: Vocab, *, per_shard: int = 4000
 ) -> Iterator[tuple[str, int, int]]:
     """Write `mined`/shards anew from `mined`/fixes.jsonl.gz; yields (shard, examples, fixes tried).
 
@@ -97,7 +97,7 @@ def build_shards(
         rng = random.Random(number)
         writer = ShardWriter()
         for fix in part:
-            made = example(vocab, fix, rng, longest=longest)
+            made = example(vocab, fix, rng)
             if made is not None:
                 writer.add(*made)
         if len(writer.table):

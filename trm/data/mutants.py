@@ -20,6 +20,7 @@ from trm.data.corrupt import shown_names, targets_of
 from trm.data.functions import held_out
 from trm.data.pipeline import ShardWriter
 from trm.encode import (
+    LENGTHS,
     Encoded,
     Execution,
     FailureText,
@@ -91,7 +92,11 @@ def read(path: Path) -> Iterator[Mutant]:
 
 
 def example(
-    vocab: Vocab, mutant: Mutant, rng: random.Random, *, longest: int = 256, told: float = 0.95
+    vocab: Vocab,
+    mutant: Mutant,
+    rng: random.Random,
+    *,
+    told: float = 0.95,
 ) -> tuple[Encoded, list[Target]] | None:
     """One training example; None where the heads cannot express the fix or the unit is too long.
 
@@ -107,14 +112,14 @@ def example(
         vocab, leaves, names=shown_names(mutant.names, rng), execution=seen,
         failure=mutant.failure if mutant.failure != FailureText() and rng.random() < told else None,
     )  # fmt: skip
-    if encoded.length > longest:
+    if encoded.length > LENGTHS[-1]:
         return None
     targets = targets_of(vocab, encoded, mutant.fixes)
     return (encoded, targets) if targets or not mutant.fixes else None
 
 
 def build_shards(
-    folder: Path, vocab: Vocab, *, per_shard: int = 4000, longest: int = 256,
+    folder: Path, vocab: Vocab, *, per_shard: int = 4000,
     kept_out: Callable[[Mutant], bool] = lambda mutant: held_out(mutant.package),
 ) -> Iterator[tuple[str, int, int]]:  # fmt: skip
     """Write `folder`/shards anew from `folder`/parts; yields (shard, examples, mutants tried).
@@ -137,7 +142,7 @@ def build_shards(
     rng.shuffle(training)
     if measured_by:
         rng.shuffle(measured_by)
-        yield _shard(shards / "eval-00000", vocab, measured_by, rng, longest)
+        yield _shard(shards / "eval-00000", vocab, measured_by, rng)
     # a part at a time is read again, so that memory holds one shard and not the corpus
     for first in range(0, len(training), per_shard):
         wanted: dict[Path, set[int]] = {}
@@ -149,15 +154,15 @@ def build_shards(
             for number, mutant in enumerate(read(part))
             if number in numbers
         ]
-        yield _shard(shards / f"shard-{first // per_shard:05d}", vocab, chosen, rng, longest)
+        yield _shard(shards / f"shard-{first // per_shard:05d}", vocab, chosen, rng)
 
 
 def _shard(
-    path: Path, vocab: Vocab, mutants: Sequence[Mutant], rng: random.Random, longest: int
+    path: Path, vocab: Vocab, mutants: Sequence[Mutant], rng: random.Random
 ) -> tuple[str, int, int]:
     writer = ShardWriter()
     for mutant in mutants:
-        made = example(vocab, mutant, rng, longest=longest)
+        made = example(vocab, mutant, rng)
         if made is not None:
             writer.add(*made)
     if len(writer.table):

@@ -23,7 +23,7 @@ from trm.encode import FEATURES, PIECES, Encoded, Target
 MAX_BUGS = 4
 # Content slots of an example, by padded length. Training pads finer than the predictor: a compilation more a length,
 # but a third of the positions would be padding with trm.encode.LENGTHS.
-SLOTS = {64: 16, 96: 24, 128: 24, 192: 24, 256: 24, 512: 24}
+SLOTS = {64: 16, 96: 24, 128: 24, 192: 24, 256: 24, 384: 24, 512: 24}
 
 
 @dataclass
