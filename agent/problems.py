@@ -129,6 +129,18 @@ def fix_problem(fix: Fix, repository: git.Repo, trees: Path, python: str) -> Pac
         archive.seek(0)
         with tarfile.open(fileobj=archive) as tar:
             tar.extractall(root, filter="data")
+    return fault_problem(
+        task, root, python, path, before, f"fix, {fix.kind}", random.Random(fix.commit)
+    )
+
+
+def fault_problem(
+    task: str, root: Path, python: str, path: str, before: bytes, kind: str, rng: random.Random
+) -> PackageFault | None:
+    """The problem of a known faulty text of a file; None where no test tells it from the one at `root`.
+
+    Raises RunnerError where the suite does not run.
+    """
     with Runner(root, python, FROM_COPY) as runner:
         gone = [error.collecting for error in runner.collection_errors]
     ignored = [f"--ignore={name}" for name in gone]
@@ -143,7 +155,4 @@ def fix_problem(fix: Fix, repository: git.Repo, trees: Path, python: str) -> Pac
     now = {r.nodeid: r.outcome for r in verdict.results}
     failing = [test for test in good if now.get(test) in (Outcome.FAILED, Outcome.ERROR)]
     passing = [test for test in good if now.get(test) is Outcome.PASSED]
-    rng = random.Random(fix.commit)
-    return _shared_out(
-        task, root, python, path, before, failing, passing, whole, rng, f"fix, {fix.kind}", gone
-    )
+    return _shared_out(task, root, python, path, before, failing, passing, whole, rng, kind, gone)

@@ -17,11 +17,12 @@ from trm.checkpoint import VOCAB, CheckpointError
 from trm.data import functions as fn
 from trm.data.corrupt import WEIGHTS, Broken, as_text, break_function
 from trm.data.functions import held_out
-from trm.encode import Encoded, padded_length
+from trm.encode import Encoded
 from trm.predict import Predictor
 from trm.vocab import Vocab
 
 NUMBER = 6
+LONGEST = 128  # positions of one that is shown: a look must not hold the training up
 SCANNED = 4000  # functions of the corpus that are read to find them
 
 
@@ -66,8 +67,8 @@ class Samples:
         broken = break_function(module, 1, rng, WEIGHTS, function.names)
         if broken is None:
             return
-        made = as_text(vocab, broken.module.leaves, broken.fixes, function.near, rng, 1.0, 128)
-        if made is not None and made[1] and padded_length(made[0].length) is not None:
+        made = as_text(vocab, broken.module.leaves, broken.fixes, function.near, rng, 1.0)
+        if made is not None and made[1] and made[0].length <= LONGEST:
             self._broken.append((function, broken, made[0]))
 
     def look(self, weights: Path) -> list[dict[str, Any]]:
