@@ -1,11 +1,15 @@
 """Which of several patches that pass all tests is shown: by the order of the search, and by what each does beyond the tests.
 
-The tests' own calls are repeated with other arguments (tools.worker.behave). There is no oracle for these, but the patches are
-witnesses for one another: one that hangs or breaks down where another returns a value is less likely what was meant.
+The tests' own calls are repeated with other arguments (tools.worker.behave). There is no oracle for these, but there are
+witnesses. The patches are for one another: one that hangs or breaks down where another returns a value is less likely what was
+meant. And so is the faulty program: it was right on most inputs, or somebody had noticed, and of two patches the one that changes
+what comes of more of them is less likely (as in "Qlose", D'Antoni et al., CAV 2016, with traces).
 """
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 MOST_PASSING = 16  # patches that are compared
 _MOST_TESTS, _TEST_SECONDS = 16, 1.0  # whose calls are repeated, and what they may take together
 TROUBLE = 6.0  # nats that a patch loses if it breaks down wherever another one does not
+CHANGE = 2.0  # nats that a patch loses if it changes what comes of e times as many inputs
 
 Behaviour = Mapping[str, str]  # input -> outcome, see tools.runner.Runner.behaviour
 
@@ -40,18 +45,12 @@ def choose(runner: Runner, passing: Sequence[Passing], budget: Budget) -> Iterat
     """The patch to show, told as a decision. Returns a Passing."""
     if len(passing) == 1:
         return passing[0]
-    behaviours: list[Behaviour | None] = [None] * len(passing)
-    tests = _quick(passing[0].seconds)
-    if tests and not budget.over():
-        given = [(index, each.patch.contents()) for index, each in enumerate(passing)]
-        for index, behaviour in runner.behaviour(given, tests):
-            behaviours[index] = behaviour
-    scores = [each.candidate.score for each in passing]
-    marks = marks_of(scores, behaviours)
+    known = None if budget.over() else witnesses(runner, passing)
+    marks = marks_of([each.candidate.score for each in passing], known)
     # without a model all edits of a line have one score: then the smallest is shown
     order = sorted(range(len(passing)), key=lambda at: (-marks[at], passing[at].candidate.size))
     best = order[0]
-    inputs = len({key for behaviour in behaviours for key in behaviour or ()})
+    inputs = known.inputs if known else 0
     yield budget.stamp(decide.choose(best, len(passing), inputs, marks[best] - marks[order[1]]))
     return passing[best]
 
@@ -68,12 +67,66 @@ def _quick(seconds: Mapping[str, float]) -> list[str]:
     return chosen
 
 
-def marks_of(scores: Sequence[float], behaviours: Sequence[Behaviour | None]) -> list[float]:
+@dataclass(frozen=True)
+class Witnesses:
+    """Behaviours of the patches and of the faulty program `before` them; None where one is not known."""
+
+    patches: Sequence[Behaviour | None]
+    before: Behaviour | None
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs any patch was tried on."""
+        return len({key for behaviour in self.patches for key in behaviour or ()})
+
+    def trouble(self, index: int) -> float:
+        """As the function of that name."""
+        return trouble(index, self.patches)
+
+    def changed(self, index: int) -> tuple[int, int]:
+        """Of how many inputs something else comes with a patch, and of how many that is known (none that broke down before)."""
+        before = {k: came for k, came in (self.before or {}).items() if came[0] not in "he"}
+        after = self.patches[index] or {}
+        both = before.keys() & after.keys()
+        return sum(after[key] != before[key] for key in both), len(both)
+
+    def changes(self) -> list[float]:
+        """For each patch the logarithm of the share of the inputs that it changes, by the rule of succession.
+
+        What is not known is as with the other patches in the mean.
+        """
+        pairs = [self.changed(index) for index in range(len(self.patches))]
+        found = [
+            math.log((changed + 1) / (known + 2)) if known else None for changed, known in pairs
+        ]
+        mean = statistics.mean([one for one in found if one is not None] or [0.0])
+        return [mean if one is None else one for one in found]
+
+
+def witnesses(runner: Runner, passing: Sequence[Passing]) -> Witnesses | None:
+    """What the patches and the program before them do on further inputs of the quickest tests; None where no test is quick."""
+    tests = _quick(passing[0].seconds)
+    if not tests:
+        return None
+    before = {path: old for each in passing for path, (old, _) in each.patch.files.items()}
+    found: list[Behaviour | None] = [None] * (len(passing) + 1)
+    given = [*(each.patch.contents() for each in passing), before]
+    for index, behaviour in runner.behaviour(enumerate(given), tests):
+        found[index] = behaviour
+    return Witnesses(found[:-1], found[-1])
+
+
+def marks_of(scores: Sequence[float], known: Witnesses | None) -> list[float]:
     """A mark in nats for each patch: its score, less what its behaviour makes doubtful.
 
     scores: log-probabilities, known up to a constant. Patches whose behaviour is not known are neither helped nor harmed.
     """
-    return [score - TROUBLE * trouble(index, behaviours) for index, score in enumerate(scores)]
+    if known is None:
+        return list(scores)
+    return [
+        score - TROUBLE * known.trouble(index) - CHANGE * change
+        for index, (score, change) in enumerate(zip(scores, known.changes(), strict=True))
+    ]
 
 
 def trouble(index: int, behaviours: Sequence[Behaviour | None]) -> float:

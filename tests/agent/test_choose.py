@@ -7,7 +7,7 @@ import pytest
 
 from agent.budget import Budget
 from agent.candidates import Candidate
-from agent.choose import Passing, choose, marks_of, trouble
+from agent.choose import Passing, Witnesses, choose, marks_of, trouble
 from agent.events import CandidateTried, Decision, Finished, PatchFound
 from agent.locate import Sources, Suspect
 from agent.loop import FixRequest, fix
@@ -47,18 +47,24 @@ def test_of_patches_with_the_same_mark_the_smallest_is_shown(tmp_path):
     )
 
 
+def ahead(scores, known):
+    """By how much the first mark is higher than the second."""
+    first, second = marks_of(scores, known)
+    return first - second
+
+
 def test_who_breaks_down_where_another_does_not_loses():
     breaks = {"a": "v1", "b": "eIndexError", "c": "h"}
     assert trouble(0, [breaks, GOOD]) == 1.0
     assert trouble(1, [breaks, GOOD]) == 0.0
-    first, second = marks_of([-1.0, -4.0], [breaks, GOOD])
+    first, second = marks_of([-1.0, -4.0], Witnesses([breaks, GOOD], None))
     assert second > first
 
 
 def test_breaking_down_together_says_nothing():
     both = {"a": "v1", "b": "eIndexError"}
     assert trouble(0, [both, both]) == trouble(1, [both, both]) == 0.0
-    assert marks_of([-1.0, -1.5], [both, both]) == [-1.0, -1.5]
+    assert ahead([-1.0, -1.5], Witnesses([both, both], both)) == 0.5
 
 
 def test_a_deliberate_exception_is_no_trouble():
@@ -71,8 +77,24 @@ def test_breaking_down_where_another_raises_says_nothing():
 
 
 def test_what_is_not_known_changes_nothing():
-    assert marks_of([-1.0, -2.0], [None, GOOD]) == [-1.0, -2.0]
-    assert marks_of([-1.0, -2.0], [{}, {}]) == [-1.0, -2.0]
+    assert ahead([-1.0, -2.0], Witnesses([None, GOOD], GOOD)) == 1.0
+    assert ahead([-1.0, -2.0], Witnesses([{}, {}], GOOD)) == 1.0
+    assert ahead([-1.0, -2.0], Witnesses([GOOD, {}], None)) == 1.0
+
+
+def test_who_changes_more_of_what_the_faulty_program_did_loses():
+    """What that one broke down on is no witness: something else must come there."""
+    before = {"a": "v1", "b": "v2", "c": "rKeyError", "d": "eIndexError"}
+    patches = [
+        {"a": "v1", "b": "v2"},
+        {"a": "v1", "b": "v9", "c": "rKeyError", "d": "v4"},
+        {"a": "v8", "b": "v9"},
+        None,
+    ]
+    known = Witnesses(patches, before)
+    assert [known.changed(index) for index in range(4)] == [(0, 2), (1, 3), (2, 2), (0, 0)]
+    first, second, third, unknown = marks_of([-1.0, -1.0, -1.0, -1.0], known)
+    assert first > second > third and first > unknown > third
 
 
 WALK = '''class Node:
