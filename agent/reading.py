@@ -19,6 +19,7 @@ from agent.events import Event, Interval, Note, RecursionStep, Suspect
 from agent.first_run import test_literals
 from agent.hints import HintStream
 from agent.propose import ModelStream, bias_of, merged, shares
+from agent.recent import Recent
 from tools.source.edits import Edit
 from tools.source.leaves import Module
 from tools.source.operators import Scope
@@ -73,6 +74,7 @@ class Reader:
         self._predictor = predictor
         self._error: BaseException | None = None
         self._closed = False
+        self._recent: Recent | None = None
         self.provisional = False
         # meanwhile, by the tests that fail: those of one cause tell nothing of those of another
         self._tried: dict[frozenset[str], set[tuple[Module, Edit]]] = {}
@@ -124,7 +126,9 @@ class Reader:
         literals = test_literals(run)
         tried = self._tried.setdefault(frozenset(run.failing), set())
         cheap: Iterator[Candidate] = suggested(suggest.suggestions(run, sources), found)
-        hints = HintStream(run, sources.root, found)
+        if self._recent is None:
+            self._recent = Recent(sources.root)
+        hints = HintStream(run, sources.root, found, self._recent)
         if not self.reads or broken:
             rank = "ochiai" if self.reads else self.rank
             controls = by_tier(found[:40], rank, self.seed, literals, hints=hints.steps())

@@ -13,7 +13,8 @@ from agent import decide
 from agent.budget import Budget
 from agent.candidates import Candidate, CostAware
 from agent.choose import MOST_PASSING, Passing, choose
-from agent.events import CandidateTried, Event, SearchProgress
+from agent.events import CandidateTried, Event, Note, SearchProgress
+from agent.recent import TAKEN_BACK
 from agent.suite_cache import Rejected
 from tools.runner import Runner
 from tools.verdicts import Outcome, SuiteRun, Verdict, said
@@ -233,6 +234,8 @@ def search(
         for other in passing:
             if other is not best:
                 candidates.put_back(other.candidate)
+        if (change := TAKEN_BACK.get(best.candidate.operator)) is not None:
+            yield Note(f"the patch takes back a part of {change}", at=budget.at)
         return Found(best.patch, True, best.number)
     return None
 
