@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MOST_PASSING = 16  # patches that are compared
 _MOST_TESTS, _TEST_SECONDS = 16, 1.0  # whose calls are repeated, and what they may take together
-TROUBLE = 6.0  # nats that a patch loses if it breaks down wherever another one does not
+TROUBLE = 3.0  # nats that a patch loses if it breaks down wherever another one does not
 CHANGE = 2.0  # nats that a patch loses if it changes what comes of e times as many inputs
 
 Behaviour = Mapping[str, str]  # input -> outcome, see tools.runner.Runner.behaviour

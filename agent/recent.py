@@ -45,19 +45,20 @@ class Recent:
         return history, commits
 
     def look(self, files: Iterable[SourceFile]) -> None:
-        """Read what these files were like; only versions that are different now are kept."""
+        """Read what these files were like; of versions that are alike the newest is kept."""
         if self._history is None:
             return
         history, commits = self._history
-        now = {file.path: file.module.source for file in files}
+        newer = {file.path: file.module.source for file in files}
         for commit, old in zip(commits, self._old, strict=True):
             try:
-                then = history.contents(commit, now)
+                then = history.contents(commit, newer)
             except HistoryError:
                 continue
             for path, source in then.items():
-                if source != now[path] and (module := _parsed(source)) is not None:
+                if source != newer[path] and (module := _parsed(source)) is not None:
                     old[path] = module
+            newer |= then
 
     def taken_back(self, suspect: Suspect) -> Iterator[tuple[Change, str, float]]:
         """(change of the file's leaves, operator, doubt in nats): each hunk in the unit, and all together if they are several.

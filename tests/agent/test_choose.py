@@ -57,7 +57,7 @@ def test_who_breaks_down_where_another_does_not_loses():
     breaks = {"a": "v1", "b": "eIndexError", "c": "h"}
     assert trouble(0, [breaks, GOOD]) == 1.0
     assert trouble(1, [breaks, GOOD]) == 0.0
-    first, second = marks_of([-1.0, -4.0], Witnesses([breaks, GOOD], None))
+    first, second = marks_of([-1.0, -3.0], Witnesses([breaks, GOOD], None))
     assert second > first
 
 
