@@ -1,10 +1,12 @@
 """What an exception in the code says about the expression that raised it: a `str(...)`, an `or []`, a `.get(...)` that is lost.
 
 Of the innermost own frame of a failure the line is known, of the exception its text; the expressions on that line are changed.
+And where it passed through a `try` that catches others, it may be one of those that are to be caught.
 """
 
 from __future__ import annotations
 
+import builtins
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,13 +36,17 @@ def raised(run: SuiteRun, suspect: Suspect, view: View) -> Iterator[tuple[Change
     """(change of the file's leaves, what it is, its doubt in nats) that the exceptions in a unit suggest."""
     unit, seen = suspect.unit, set[tuple[str, int]]()
     for failure in run.failures:
-        frame = failure.frames[-1] if failure.frames else None
-        if frame is None or frame.path != suspect.file.path:
-            continue
-        key = failure.message, frame.line
-        if unit.first_line <= frame.line <= unit.last_line and key not in seen:
+        for frame in reversed(failure.frames):  # a comprehension's is on the line of its function's
+            inside = unit.first_line <= frame.line <= unit.last_line
+            if frame.path != suspect.file.path or not inside:
+                continue
+            key = f"{failure.exception}: {failure.message}", frame.line
+            if key in seen:
+                continue
             seen.add(key)
-            yield from _of(failure, frame.line, view)
+            if frame is failure.frames[-1]:
+                yield from _of(failure, frame.line, view)
+            yield from _caught(failure.exception, frame.line, view)
 
 
 def _of(failure: Failure, line: int, view: View) -> Iterator[tuple[Change, str, float]]:
@@ -68,6 +74,28 @@ def _of(failure: Failure, line: int, view: View) -> Iterator[tuple[Change, str, 
         for item in here:
             if item.kind == "call" and view.texts[item.start] == "next":
                 yield (item.end - 1, item.end - 1, (",", "None")), name, DOUBT
+
+
+def _caught(name: str, line: int, view: View) -> Iterator[tuple[Change, str, float]]:
+    """The exception beside those that a `try` around the line catches, or in their place."""
+    leaves = view.module.leaves
+    if not isinstance(getattr(builtins, name, None), type) and name not in view.texts:
+        return
+    for item in view.items:
+        body = item.children[0] if item.kind == "try_statement" and item.children else None
+        if body is None or not leaves[body.start].line <= line <= leaves[body.end - 1].line:
+            continue
+        for clause in item.children[1:]:
+            types = clause.children[0] if clause.kind == "except_clause" else None
+            types = types.children[0] if types is not None and types.kind == "as_pattern" else types
+            if types is None or types.kind == "block" or name in view.tokens(types):
+                continue
+            others = view.tokens(types)
+            if types.kind == "tuple":
+                others = others[1:-1] if others[-2] != "," else others[1:-2]
+            else:
+                yield (types.start, types.end, (name,)), name, DOUBT + 1
+            yield (types.start, types.end, ("(", *others, ",", name, ")")), name, DOUBT
 
 
 def _wraps(message: str) -> Iterator[_Wrap]:

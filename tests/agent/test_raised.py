@@ -43,6 +43,18 @@ CASES = {
         "assert half([1, 2, 3]) == 2",
         "int(len(rows) / 2)",
     ),
+    "one more to catch": (
+        "def number(name, rows):\n    try:\n        return int(rows[name])\n"
+        "    except ValueError as error:\n        return str(error)\n",
+        "assert number('a', {}) == \"'a'\" and number('b', {'b': '3'}) == 3 and 'x' in number('c', {'c': 'x'})",
+        "except (ValueError, KeyError) as error",
+    ),
+    "another beside several": (
+        "def first(rows):\n    return rows[0]\n\n\ndef safe(rows):\n    try:\n        return first(rows)\n"
+        "    except (TypeError, KeyError):\n        return 'none'\n",
+        "assert safe([]) == safe(None) == safe({}) == 'none' and safe([4]) == 4",
+        "except (TypeError, KeyError, IndexError)",
+    ),
     "argument": (
         "def scaled(n, factor):\n    return n * factor\n\n\ndef all_scaled(ns, factor):\n    return [scaled(n) for n in ns]\n",
         "assert all_scaled([1, 2], 3) == [3, 6]",
