@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 MOST_PASSING = 16  # patches that are compared
 _MOST_TESTS, _TEST_SECONDS = 16, 1.0  # whose calls are repeated, and what they may take together
 TROUBLE = 3.0  # nats that a patch loses if it breaks down wherever another one does not
-CHANGE = 2.0  # nats that a patch loses if it changes what comes of e times as many inputs
+CHANGE = 3.0  # nats that a patch loses if it changes what comes of e times as many inputs
+CHANCE = math.log(2)  # up to twice as many may be chance
 
 Behaviour = Mapping[str, str]  # input -> outcome, see tools.runner.Runner.behaviour
 
@@ -91,16 +92,17 @@ class Witnesses:
         return sum(after[key] != before[key] for key in both), len(both)
 
     def changes(self) -> list[float]:
-        """For each patch the logarithm of the share of the inputs that it changes, by the rule of succession.
+        """For each patch how many e-folds more inputs it changes than the one that changes the fewest, less CHANCE.
 
-        What is not known is as with the other patches in the mean.
+        Shares by the rule of succession. What is not known is as with the other patches in the mean.
         """
         pairs = [self.changed(index) for index in range(len(self.patches))]
         found = [
             math.log((changed + 1) / (known + 2)) if known else None for changed, known in pairs
         ]
         mean = statistics.mean([one for one in found if one is not None] or [0.0])
-        return [mean if one is None else one for one in found]
+        least = min((one for one in found if one is not None), default=mean)
+        return [max(0.0, (mean if one is None else one) - least - CHANCE) for one in found]
 
 
 def witnesses(runner: Runner, passing: Sequence[Passing]) -> Witnesses | None:

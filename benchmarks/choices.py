@@ -68,11 +68,16 @@ def rows(problem: RedRepository, patience: float, seconds: float) -> list[dict[s
             ]  # fmt: skip
 
 
-def _mark(row: dict[str, Any], trouble: float, change: float) -> float:
-    changed, known = row["changed"]
-    return (
-        row["score"] - trouble * row["trouble"] - change * (math.log((changed + 1) / (known + 2)) if known else 0.0)
-    )  # fmt: skip
+def _shown(patches: Sequence[dict[str, Any]], trouble: float, change: float) -> dict[str, Any]:
+    pairs = [row["changed"] for row in patches]
+    logs = [math.log((changed + 1) / (known + 2)) if known else 0.0 for changed, known in pairs]
+    dear = [max(0.0, log - min(logs) - choose.CHANCE) for log in logs]
+    marks = [
+        row["score"] - trouble * row["trouble"] - change * more
+        for row, more in zip(patches, dear, strict=True)
+    ]
+    best = min(range(len(marks)), key=lambda at: (-marks[at], patches[at]["size"]))
+    return patches[best]
 
 
 def table(found: Sequence[Sequence[dict[str, Any]]]) -> str:
@@ -85,11 +90,8 @@ def table(found: Sequence[Sequence[dict[str, Any]]]) -> str:
     for trouble in PRICES:
         cells = []
         for change in PRICES:
-            shown = [
-                min(one, key=lambda row: (-_mark(row, trouble, change), row["size"]))
-                for one in several
-            ]
-            cells.append(str(sum(row["right"] for row in shown)))
+            right = sum(_shown(one, trouble, change)["right"] for one in several)
+            cells.append(str(right))
         lines.append(f"| {trouble:g} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
