@@ -90,6 +90,7 @@ class Reader:
         self._closed = True
 
     def _load(self) -> None:
+        gc.disable()  # while JAX is imported a full collection takes 0.1 s, in which no key is answered
         try:
             from trm.predict import Predictor
 
@@ -99,12 +100,14 @@ class Reader:
                 self.checkpoint, untrained=self.rank == "untrained", seed=self.seed
             )
             for _ in predictor.warm():
-                gc.freeze()  # else each full collection goes through all of JAX: 0.1 s in which no key is answered
                 if self._closed:
                     return
             self._predictor = predictor
         except BaseException as error:  # raised by `predictor`, where it belongs
             self._error = error
+        finally:
+            gc.freeze()  # nor need later ones go through all that stays
+            gc.enable()
 
     @property
     def predictor(self) -> Any:
