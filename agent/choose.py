@@ -80,29 +80,14 @@ class Witnesses:
         """How many inputs any patch was tried on."""
         return len({key for behaviour in self.patches for key in behaviour or ()})
 
-    def trouble(self, index: int) -> float:
-        """As the function of that name."""
-        return trouble(index, self.patches)
-
-    def changed(self, index: int) -> tuple[int, int]:
-        """Of how many inputs something else comes with a patch, and of how many that is known (none that broke down before)."""
+    def changed(self) -> list[tuple[int, int]]:
+        """For each patch of how many inputs something else comes, and of how many that is known (none that broke down before)."""
         before = {k: came for k, came in (self.before or {}).items() if came[0] not in "he"}
-        after = self.patches[index] or {}
-        both = before.keys() & after.keys()
-        return sum(after[key] != before[key] for key in both), len(both)
-
-    def changes(self) -> list[float]:
-        """For each patch how many e-folds more inputs it changes than the one that changes the fewest, less CHANCE.
-
-        Shares by the rule of succession. What is not known is as with the other patches in the mean.
-        """
-        pairs = [self.changed(index) for index in range(len(self.patches))]
-        found = [
-            math.log((changed + 1) / (known + 2)) if known else None for changed, known in pairs
-        ]
-        mean = statistics.mean([one for one in found if one is not None] or [0.0])
-        least = min((one for one in found if one is not None), default=mean)
-        return [max(0.0, (mean if one is None else one) - least - CHANCE) for one in found]
+        found = []
+        for after in self.patches:
+            both = before.keys() & (after or {}).keys()
+            found.append((sum((after or {})[key] != before[key] for key in both), len(both)))
+        return found
 
 
 def witnesses(runner: Runner, passing: Sequence[Passing]) -> Witnesses | None:
@@ -126,9 +111,22 @@ def marks_of(scores: Sequence[float], known: Witnesses | None) -> list[float]:
     if known is None:
         return list(scores)
     return [
-        score - TROUBLE * known.trouble(index) - CHANGE * change
-        for index, (score, change) in enumerate(zip(scores, known.changes(), strict=True))
+        score - TROUBLE * trouble(index, known.patches) - CHANGE * more
+        for index, (score, more) in enumerate(
+            zip(scores, more_changed(known.changed()), strict=True)
+        )
     ]
+
+
+def more_changed(pairs: Sequence[tuple[int, int]]) -> list[float]:
+    """For each patch how many e-folds more inputs it changes than the one that changes the fewest, beyond CHANCE.
+
+    pairs: as of `Witnesses.changed`; shares by the rule of succession. What is not known is as with the others in the mean.
+    """
+    found = [math.log((changed + 1) / (known + 2)) if known else None for changed, known in pairs]
+    told = [one for one in found if one is not None]
+    mean, least = (statistics.mean(told), min(told)) if told else (0.0, 0.0)
+    return [max(0.0, (mean if one is None else one) - least - CHANCE) for one in found]
 
 
 def trouble(index: int, behaviours: Sequence[Behaviour | None]) -> float:

@@ -29,7 +29,8 @@ class Recent:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._old: list[dict[str, Module]] = []  # as HEAD has them, as its parent has them, ...
+        # as HEAD has them, as its parent has them, ...
+        self._old: list[dict[str, Module]] = [{} for _ in range(COMMITS + 1)]
 
     @cached_property
     def _history(self) -> tuple[History, list[str]] | None:
@@ -41,7 +42,6 @@ class Recent:
                 commits.append(before)
         except HistoryError:
             return None
-        self._old = [{} for _ in commits]
         return history, commits
 
     def look(self, files: Iterable[SourceFile]) -> None:
@@ -50,7 +50,7 @@ class Recent:
             return
         history, commits = self._history
         newer = {file.path: file.module.source for file in files}
-        for commit, old in zip(commits, self._old, strict=True):
+        for commit, old in zip(commits, self._old, strict=False):
             try:
                 then = history.contents(commit, newer)
             except HistoryError:

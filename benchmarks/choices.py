@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -54,6 +53,7 @@ def rows(problem: RedRepository, patience: float, seconds: float) -> list[dict[s
         if not seen:
             return []
         passing, known = seen[0]
+        changed = known.changed() if known else [(0, 0)] * len(passing)
         write_files(root, problem.hidden)
         tests = problem.judged or _test_files({**problem.hidden, **problem.files})
         with Runner(root, python, problem.judge_args or problem.pytest_args) as runner:
@@ -61,7 +61,7 @@ def rows(problem: RedRepository, patience: float, seconds: float) -> list[dict[s
                 {
                     "score": one.candidate.score, "size": one.candidate.size, "line": one.candidate.line,
                     "before": one.candidate.before, "after": one.candidate.after, "operator": one.candidate.operator,
-                    "trouble": known.trouble(index) if known else 0.0, "changed": known.changed(index) if known else (0, 0),
+                    "trouble": choose.trouble(index, known.patches) if known else 0.0, "changed": changed[index],
                     "right": _passes(runner, one.patch.contents(), tests)[0],
                 }
                 for index, one in enumerate(passing)
@@ -69,9 +69,7 @@ def rows(problem: RedRepository, patience: float, seconds: float) -> list[dict[s
 
 
 def _shown(patches: Sequence[dict[str, Any]], trouble: float, change: float) -> dict[str, Any]:
-    pairs = [row["changed"] for row in patches]
-    logs = [math.log((changed + 1) / (known + 2)) if known else 0.0 for changed, known in pairs]
-    dear = [max(0.0, log - min(logs) - choose.CHANCE) for log in logs]
+    dear = choose.more_changed([row["changed"] for row in patches])
     marks = [
         row["score"] - trouble * row["trouble"] - change * more
         for row, more in zip(patches, dear, strict=True)

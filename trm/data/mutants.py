@@ -92,11 +92,7 @@ def read(path: Path) -> Iterator[Mutant]:
 
 
 def example(
-    vocab: Vocab,
-    mutant: Mutant,
-    rng: random.Random,
-    *,
-    told: float = 0.95,
+    vocab: Vocab, mutant: Mutant, rng: random.Random, *, told: float = 0.95
 ) -> tuple[Encoded, list[Target]] | None:
     """One training example; None where the heads cannot express the fix or the unit is too long.
 

@@ -104,9 +104,8 @@ class LinePanel(ScrollView, can_focus=True, inherit_bindings=False):
         else:
             self.refresh()
         self.after_rebuild()
-        for y in range(
-            height
-        ):  # here, where a screen can stop between two panels: it paints all of them in one turn
+        # here, where a screen can stop between two panels: it paints all of them in one turn
+        for y in range(height):
             self.render_line(y)
 
     def restyle(self) -> None:
