@@ -33,6 +33,7 @@ from trm.checkpoint import (
 )
 from trm.config import Config, ModelConfig, TrainConfig
 from trm.data.feed import Batches
+from trm.deepen import deepened
 from trm.mesh import agreed, distributed, gathered, local_rows, make_mesh, meet, placed, shardings
 from trm.model import count, init_params
 from trm.optim import optimizer, schedule
@@ -172,12 +173,15 @@ def restored(store: StateStore, state: TrainState, key: str) -> tuple[TrainState
 
 
 def _parameters_of(weights: Path, config: ModelConfig, vocab: Vocab) -> Any:
-    """The parameters in the folder, which must be of this shape and of this vocabulary."""
+    """The parameters in the folder, of this vocabulary and shape, or of fewer layers: these are deepened."""
     params, theirs, _ = load_weights(weights)
     # another recursion is the same net, applied more or less often
-    recursion = {name: getattr(config, name) for name in ("n", "T", "steps", "gate", "noise")}
-    if replace(theirs.model, **recursion) != config:
+    free = ("n", "T", "steps", "gate", "noise", "layers")
+    model = replace(theirs.model, **{name: getattr(config, name) for name in free})
+    if model != config or config.layers % theirs.model.layers:
         raise CheckpointError(f"{weights} has another model than --config and --set")
+    if config.layers > theirs.model.layers:
+        params = deepened(params, config.layers)
     if not load_vocab(weights, theirs).same(vocab):
         raise CheckpointError(f"{weights} has another vocabulary than the corpus")
     return params

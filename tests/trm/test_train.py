@@ -179,6 +179,11 @@ def test_training_can_start_from_weights(setup, data, tmp_path):
     )
     for a, b in zip(weights(tmp_path / "first"), weights(tmp_path / "second"), strict=True):
         np.testing.assert_allclose(a, b, rtol=0.01, atol=1e-6)  # bf16 on disk
+    deeper = dataclasses.replace(setup.model, layers=2 * setup.model.layers)
+    start = tmp_path / "first" / "weights"
+    *_, last = train(Config(deeper, still), data, tmp_path / "deeper", start=start)
+    assert last.metrics["loss"] > 0
+    assert load_weights(tmp_path / "deeper" / "weights")[1].model == deeper
     other = dataclasses.replace(setup.model, width=2 * setup.model.width)
     with pytest.raises(CheckpointError, match="has another model"):
         list(
