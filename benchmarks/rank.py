@@ -81,11 +81,14 @@ def suite_run(problem: RedRepository, kept: Path | None) -> tuple[SuiteRun, dict
     return run, files
 
 
-def rank_of(fix: Fix, reader: Reader, run: SuiteRun, sources: locate.Sources) -> tuple[int, str]:
-    """How many candidates come before the fix, and the operator that gives it; FAR if it does not come."""
+def rank_of(
+    fix: Fix, reader: Reader, run: SuiteRun, sources: locate.Sources
+) -> tuple[int, str, float]:
+    """How many candidates come before the fix (FAR: it does not come), its operator, and the seconds of the processor."""
+    began = time.process_time()
     found = locate.suspects(run, sources)
     if not found:
-        return FAR, ""
+        return FAR, "", 0.0
     told = reader.candidates(run, sources, found, bool(run.collection_errors))
     stream: Iterator[Any] = iter(())
     while True:
@@ -103,8 +106,9 @@ def rank_of(fix: Fix, reader: Reader, run: SuiteRun, sources: locate.Sources) ->
         leaves = suspect.file.module.leaves[base : suspect.unit.end]
         edit = Edit(candidate.edit.start - base, candidate.edit.end - base, candidate.edit.tokens)
         if canonical([leaf.text for leaf in leaves], edit) == wanted:
-            return number, f"{candidate.tier} {candidate.operator}"
-    return FAR, ""
+            operator = f"{candidate.tier} {candidate.operator}"
+            return number, operator, time.process_time() - began
+    return FAR, "", time.process_time() - began
 
 
 def readers(options: argparse.Namespace) -> dict[str, Reader]:
@@ -137,6 +141,7 @@ def main() -> None:
         options.runs.mkdir(parents=True, exist_ok=True)
     rows = readers(options)
     ranks: dict[str, list[int]] = {name: [] for name in rows}
+    seconds: dict[str, list[float]] = {name: [] for name in rows}
     tasks: list[dict[str, Any]] = []
     began = time.monotonic()
     kept: Path | None = options.runs
@@ -156,9 +161,11 @@ def main() -> None:
             write_files(Path(scratch), files)
             sources = locate.Sources(Path(scratch))
             for name, reader in rows.items():
-                told[name], operator = rank_of(fix, reader, run, sources)
+                told[name], operator, spent = rank_of(fix, reader, run, sources)
                 told["operator"] = operator or told.get("operator", "")
+                told[f"{name}, seconds"] = round(spent, 3)
                 ranks[name].append(told[name])
+                seconds[name].append(spent)
         tasks.append(told)
         print(json.dumps(told), file=sys.stderr, flush=True)
     print(f"{options.set}: {len(tasks)} fixes of one edit; share of them among the first k candidates; "
@@ -169,12 +176,15 @@ def main() -> None:
         ("tier 1", "1"),
     ):
         chosen = [i for i, told in enumerate(tasks) if (told["operator"] or "0")[0] in tiers]
-        print(f"\n{title}: {len(chosen)}\n{'':16}    @1   @20  @100  @300  reached  median rank")
+        print(
+            f"\n{title}: {len(chosen)}\n{'':16}    @1   @20  @100  @300  reached  median rank  CPU s to it"
+        )
         for name, found in ranks.items():
             rank = np.array([found[i] for i in chosen])
             if len(rank):
                 shares = "  ".join(f"{(rank < k).mean():.2f}" for k in (1, 20, 100, 300, FAR))
-                print(f"{name:16}  {shares}     {np.median(rank):.0f}")
+                spent = np.median([seconds[name][i] for i in chosen])
+                print(f"{name:16}  {shares}     {np.median(rank):11.0f}  {spent:11.2f}")
     if options.json:
         options.json.write_text(json.dumps(tasks, indent=1), encoding="utf-8")
 

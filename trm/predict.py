@@ -42,9 +42,11 @@ _WIDTH = 48  # hypotheses that a round of the search expands
 # a slot (the memory, the vocabulary) costs four times as much as the slot itself.
 _ROUNDS = ((64, _WIDTH), (192, _WIDTH))
 _CALLS = ((64, 64), (192, 96), (512, 256))
+_SMALL = 8192  # entries of biases and of tables that are added
 _PAIRS = 1024  # tokens a call that looks their probabilities up
 _LOWEST = -1e9
 _BRANCHES = 16  # continuations of a hypothesis, copies and pieces each
+_TO_WRITE = 2.4, 1.0  # nats, in the median, from a place to the best insertion or replacement there
 _UNLIKELY = -14.0  # nats, of a single continuation
 
 
@@ -118,6 +120,16 @@ def _gather(words, copies, text, rows, pieces, texts):
     return jnp.logaddexp(written, copied)
 
 
+def _as_multiplied(params: Any, config: ModelConfig) -> Any:
+    """The kernels and tables in the form in which products take them, which each call would otherwise make anew.
+
+    Files hold all in bf16: nothing is lost.
+    """
+    if config.matmul != "bf16":
+        return params
+    return jax.tree.map(lambda x: x.astype(jnp.bfloat16) if x.size > _SMALL else x, params)
+
+
 def _likeliest(table: np.ndarray) -> list[list[tuple[int, float]]]:
     """(column, value) of the _BRANCHES largest of each row that are not unlikely, the largest last."""
     most = min(_BRANCHES, table.shape[1])
@@ -155,7 +167,7 @@ class Predictor:
             self.config = dataclasses.replace(self.config, steps=steps)
         if untrained:
             params = init_params(self.config, seed)
-        self.params = jax.device_put(params)
+        self.params = jax.device_put(_as_multiplied(params, self.config))
         self._pieces = [(piece, (piece,)) for piece in range(self.config.vocab)]
 
     def warm(self, lengths: Sequence[int] = (128,)) -> Iterator[None]:
@@ -347,10 +359,11 @@ class Predictor:
     def proposals(
         self, analysis: Analysis, *, places: int = 96, width: int = _WIDTH
     ) -> Iterator[tuple[float, list[Proposal]]]:
-        """Best-first search for the model's own edits, round by round: (bound of what is to come, edits found).
+        """Best-first search for the model's own edits, round by round: (about the best of what is to come, edits found).
 
         places: (start, length) pairs to begin with; width: hypotheses expanded a round, at most _WIDTH. The first item comes
-        before any work. An edit may be found once more, written in another way.
+        before any work. An edit may be found once more, written in another way. What a place's best edit will cost beyond the
+        place itself is guessed (_TO_WRITE): a bound that holds has ten times as many expanded before it falls below that edit.
         """
         joint = analysis.start[:, None] + analysis.length
         joint[: analysis.first] = _LOWEST  # NO_BUG writes nothing, and a header is only shown
@@ -365,27 +378,28 @@ class Predictor:
         single = {pieces[0]: i for i, pieces in enumerate(spelled) if i and len(pieces) == 1}
         written, copied = list(single), list(single.values())
         # Of the continuations of a hypothesis only the best waits in the heap, with those that are to follow it.
-        heap: list[tuple[float, int, int, int, tuple, tuple[float, list, list]]] = []
+        heap: list[tuple[float, int, float, int, int, tuple, tuple[float, list, list]]] = []
         numbers = itertools.count()
 
         def push(start: int, length: int, before: tuple, waiting: tuple[float, list, list]) -> None:
             cost, continuations, items = waiting
             column, value = continuations.pop()
             content = *before, items[column]
-            entry = cost - value, next(numbers), start, length, content, waiting
-            heapq.heappush(heap, entry)
+            cost -= value
+            heapq.heappush(heap, (cost, next(numbers), cost, start, length, content, waiting))
 
         for flat in order:
             start, length = divmod(int(flat), MAX_SPAN + 1)
-            first = -float(joint[start, length]), next(numbers), start, length, (), (0.0, [], [])
-            heapq.heappush(heap, first)
+            cost, due = -float(joint[start, length]), _TO_WRITE[length > 0]
+            entry = cost + due, next(numbers), cost, start, length, (), (0.0, [], [])
+            heapq.heappush(heap, entry)
         found: list[Proposal] = []
         while heap:
             yield -heap[0][0], found
             found = []
             batch, rows, last = [], [], []
-            while heap and len(batch) < width and len(rows) + len(heap[0][4]) + 1 <= _ROUNDS[-1][0]:
-                cost, _, start, length, content, siblings = heapq.heappop(heap)
+            while heap and len(batch) < width and len(rows) + len(heap[0][5]) + 1 <= _ROUNDS[-1][0]:
+                _, _, cost, start, length, content, siblings = heapq.heappop(heap)
                 if siblings[1]:
                     push(start, length, content[:-1], siblings)
                 rows.append((len(batch), 0, start, length, (CLS,)))
