@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -31,10 +33,12 @@ MODEL_ROUNDS = (
 )
 _LINE_WEIGHT = 1.0  # of log suspicion of the line: much of it the model has read already
 _UNIT_WEIGHT = 2.0  # of log suspicion of the unit against the most suspect one
-# The order is that of a mixture: mostly the model's probability, and with this share a prior that knows nothing but tiers and the
-# suspicion of lines, so that what the model deems impossible still has its turn (docs/decisions.md).
+# The order is that of a mixture: mostly the model's probability, and with this share a prior that knows nothing but the suspicion
+# of lines and how often each operator has what people repair, so that what the model deems impossible, or cannot write, still
+# has its turn (docs/decisions.md). benchmarks/prior.py fits the shares of the operators to mined fixes.
 _PRIOR = 0.3
-_TIER_SHARES = {1: 0.5, 2: 0.35, 3: 0.12, 4: 0.03}
+OPERATOR_SHARES = Path(__file__).with_name("operator_shares.json")
+_SHARES: dict[str, float] = json.loads(OPERATOR_SHARES.read_text("utf-8"))
 _BEYOND = -60.0  # nats, for edits longer than the heads reach
 _BATCH = 96  # candidates scored at a time
 _FIRST_BATCH = 32  # of a unit of which as many have not been given yet: few are ever asked for more
@@ -50,7 +54,9 @@ _DEEPER: dict[int, int] = dict(pairwise(_DEPTHS))
 _COMPLETE = 0
 _NOTHING: tuple[float, list[Any]] = (-math.inf, [])  # that is still to come from the model
 _STAGES = ((1, 2), (3, 4))  # tiers enumerated together, when an edit of them may be next
-_ROUNDS_AHEAD = 4  # of the model's own search, before operators are asked for the model's sake
+_LIKELIEST = max(_SHARES.values())
+# of the model's own search, before the operators of a stage are asked for the model's sake: enumerating them takes as long
+_ROUNDS_AHEAD = {_STAGES[0]: 8, _STAGES[1]: 30}
 _UNREAD = -4.0  # nats: the best edit of a unit that nobody has read yet
 _SETTLED = 0.01  # nats: a score that the model can raise no more above the prior is not refined
 _AHEAD = 48  # candidates scored while others are validated
@@ -89,7 +95,7 @@ class ModelStream:
         """What no candidate's score exceeds, known before they are enumerated."""
         start = self.analysis.start[self.analysis.first :]
         model = float(start.max(initial=_BEYOND)) + math.log1p(-_PRIOR) + self.bias
-        return float(np.logaddexp(model, math.log(_PRIOR * _TIER_SHARES[1]) + self.share))
+        return float(np.logaddexp(model, math.log(_PRIOR * _LIKELIEST) + self.share))
 
     def steps(self) -> Iterator[Candidate | float]:
         """Candidates, and between them, after each piece of work, what the next one's score will hardly exceed."""
@@ -98,15 +104,11 @@ class ModelStream:
     def __iter__(self) -> Iterator[Candidate]:
         return (step for step in self.steps() if isinstance(step, Candidate))
 
-    def _prior(self, lines: Any, tiers: Any) -> Any:
-        """Log-probabilities of candidates without a model; what only the network writes (tier 0) has none."""
-        prior = np.full(len(lines), -np.inf)
-        for tier, share in _TIER_SHARES.items():
-            of_tier = tiers == tier
-            if of_tier.any():
-                weights = lines[of_tier]
-                prior[of_tier] = math.log(share) + np.log(weights) - np.log(weights.sum())
-        return prior + self.share
+    def _prior(self, lines: Any, operators: Sequence[str]) -> Any:
+        """Log-probabilities of operators' candidates without a model: an operator's share by the suspicion of their lines."""
+        names, of = np.unique(operators, return_inverse=True)
+        shares = np.array([_SHARES[name] for name in names])
+        return np.log(shares[of] * lines / np.bincount(of, lines)[of]) + self.share
 
     def _mixed(self, scores: Any, lines: Any, prior: Any) -> Any:
         """Logarithm of the mixture; what the heads cannot express comes last, not never."""
@@ -156,7 +158,7 @@ class _Order:
             yield max(top, unread, own, stage)
             if self.unread and unread >= top:
                 self._read_spans()
-            elif writes and (self.round < _ROUNDS_AHEAD or not self.stages):
+            elif writes and not (self.stages and self.round >= _ROUNDS_AHEAD[self.stages[0]]):
                 self._write()
             elif self.stages and stage >= top:
                 self._enumerate()
@@ -181,15 +183,16 @@ class _Order:
 
     def _bound_of_stage(self) -> float:
         """About what no edit of the next stage exceeds, before they are enumerated."""
-        few = len(self.keys) if self.stages[0] != _STAGES[0] else len(self.unit.texts)
-        prior = math.log(_PRIOR * _TIER_SHARES[self.stages[0][0]] / max(1, few))
+        # of the later tiers each operator has several edits a leaf
+        few = 1 if self.stages[0] == _STAGES[0] else max(1, len(self.unit.texts))
+        prior = math.log(_PRIOR * _LIKELIEST / few)
         return float(np.logaddexp(self._by_model(self.frontier), prior + self.stream.share))
 
     def _enumerate(self) -> None:
         """The edits of the next tiers; their spans wait to be read."""
         first = len(self.keys)
         fresh: list[int] = []
-        tiers: list[int] = []
+        operators: list[str] = []
         for key, operator, tier in self.unit.enumerated(self.stages.pop(0)):
             index = self.number_of.setdefault(key, len(self.keys))
             if index == len(self.keys):
@@ -200,10 +203,10 @@ class _Order:
             else:
                 self.origin[index] = operator, tier
             fresh.append(index)
-            tiers.append(tier)
+            operators.append(operator)
         self._grow()
         if fresh:
-            self.prior[fresh] = self.stream._prior(self._lines(fresh), np.array(tiers))
+            self.prior[fresh] = self.stream._prior(self._lines(fresh), operators)
             met = [index for index in fresh if index < first]
             self._push(met, [self.told[index] for index in met])
             waiting = self._places([index for index in fresh if index >= first])

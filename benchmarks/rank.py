@@ -20,7 +20,7 @@ import pickle
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +103,16 @@ def rank_of(
         if candidate.path != path or suspect.unit.name != unit:
             continue
         base = suspect.unit.start
-        leaves = suspect.file.module.leaves[base : suspect.unit.end]
-        edit = Edit(candidate.edit.start - base, candidate.edit.end - base, candidate.edit.tokens)
-        if canonical([leaf.text for leaf in leaves], edit) == wanted:
+        texts = [leaf.text for leaf in suspect.file.module.leaves[base : suspect.unit.end]]
+        start, end = candidate.edit.start - base, candidate.edit.end - base
+        if _applied(texts, start, end, candidate.edit.tokens) == _applied(texts, *wanted):
             operator = f"{candidate.tier} {candidate.operator}"
             return number, operator, time.process_time() - began
     return FAR, "", time.process_time() - began
+
+
+def _applied(texts: list[str], start: int, end: int, tokens: Sequence[str]) -> list[str]:
+    return [*texts[:start], *tokens, *texts[end:]]
 
 
 def readers(options: argparse.Namespace) -> dict[str, Reader]:

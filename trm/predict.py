@@ -38,15 +38,16 @@ from trm.model import (
 from trm.vocab import CLS, END
 
 _WIDTH = 48  # hypotheses that a round of the search expands
+_FIRST_WIDTH = 16  # the same in its first rounds: of most units no more is asked
+_FIRST_ROUNDS = 4
 # Content slots of a call of the decoder and how many of them it is asked for, both padded; one compilation each. What is asked of
 # a slot (the memory, the vocabulary) costs four times as much as the slot itself.
-_ROUNDS = ((64, _WIDTH), (192, _WIDTH))
+_ROUNDS = ((24, _FIRST_WIDTH), (64, _WIDTH), (192, _WIDTH))
 _CALLS = ((64, 64), (192, 96), (512, 256))
 _SMALL = 8192  # entries of biases and of tables that are added
 _PAIRS = 1024  # tokens a call that looks their probabilities up
 _LOWEST = -1e9
 _BRANCHES = 16  # continuations of a hypothesis, copies and pieces each
-_TO_WRITE = 2.4, 1.0  # nats, in the median, from a place to the best insertion or replacement there
 _UNLIKELY = -14.0  # nats, of a single continuation
 
 
@@ -359,11 +360,10 @@ class Predictor:
     def proposals(
         self, analysis: Analysis, *, places: int = 96, width: int = _WIDTH
     ) -> Iterator[tuple[float, list[Proposal]]]:
-        """Best-first search for the model's own edits, round by round: (about the best of what is to come, edits found).
+        """Best-first search for the model's own edits, round by round: (bound of what is to come, edits found).
 
         places: (start, length) pairs to begin with; width: hypotheses expanded a round, at most _WIDTH. The first item comes
-        before any work. An edit may be found once more, written in another way. What a place's best edit will cost beyond the
-        place itself is guessed (_TO_WRITE): a bound that holds has ten times as many expanded before it falls below that edit.
+        before any work. An edit may be found once more, written in another way.
         """
         joint = analysis.start[:, None] + analysis.length
         joint[: analysis.first] = _LOWEST  # NO_BUG writes nothing, and a header is only shown
@@ -378,28 +378,28 @@ class Predictor:
         single = {pieces[0]: i for i, pieces in enumerate(spelled) if i and len(pieces) == 1}
         written, copied = list(single), list(single.values())
         # Of the continuations of a hypothesis only the best waits in the heap, with those that are to follow it.
-        heap: list[tuple[float, int, float, int, int, tuple, tuple[float, list, list]]] = []
-        numbers = itertools.count()
+        heap: list[tuple[float, int, int, int, tuple, tuple[float, list, list]]] = []
+        numbers, rounds = itertools.count(), itertools.count()
 
         def push(start: int, length: int, before: tuple, waiting: tuple[float, list, list]) -> None:
             cost, continuations, items = waiting
             column, value = continuations.pop()
             content = *before, items[column]
-            cost -= value
-            heapq.heappush(heap, (cost, next(numbers), cost, start, length, content, waiting))
+            entry = cost - value, next(numbers), start, length, content, waiting
+            heapq.heappush(heap, entry)
 
         for flat in order:
             start, length = divmod(int(flat), MAX_SPAN + 1)
-            cost, due = -float(joint[start, length]), _TO_WRITE[length > 0]
-            entry = cost + due, next(numbers), cost, start, length, (), (0.0, [], [])
-            heapq.heappush(heap, entry)
+            first = -float(joint[start, length]), next(numbers), start, length, (), (0.0, [], [])
+            heapq.heappush(heap, first)
         found: list[Proposal] = []
         while heap:
             yield -heap[0][0], found
             found = []
             batch, rows, last = [], [], []
-            while heap and len(batch) < width and len(rows) + len(heap[0][5]) + 1 <= _ROUNDS[-1][0]:
-                _, _, cost, start, length, content, siblings = heapq.heappop(heap)
+            most = min(width, _FIRST_WIDTH if next(rounds) < _FIRST_ROUNDS else _WIDTH)
+            while heap and len(batch) < most and len(rows) + len(heap[0][4]) + 1 <= _ROUNDS[-1][0]:
+                cost, _, start, length, content, siblings = heapq.heappop(heap)
                 if siblings[1]:
                     push(start, length, content[:-1], siblings)
                 rows.append((len(batch), 0, start, length, (CLS,)))

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.budget import Budget
-from agent.candidates import DOUBT, Candidate, CostAware, Unit, by_tier, suggested, valid
+from agent.candidates import DOUBT, TIERS, Candidate, CostAware, Unit, by_tier, suggested, valid
 from agent.events import RecursionStep
 from agent.locate import Sources, execution_of, suspects
 from agent.propose import (
     _LINE_WEIGHT,
     _PRIOR,
     _SETTLED,
-    _TIER_SHARES,
+    _SHARES,
     _UNREAD,
     ModelStream,
     _merged,
@@ -32,6 +32,7 @@ from agent.reading import Reader, encode_suspect
 from agent.suggest import Suggestion
 from tools.source import parts
 from tools.source.edits import Edit
+from tools.source.operators import OPERATORS
 from tools.source.parts import header_of
 from tools.spectrum import Spectrum
 from tools.verdicts import Outcome, SuiteRun, TestResult
@@ -150,22 +151,28 @@ def test_the_models_order_is_its_score_and_the_place(told, streams, predictor, f
                 written += 1
                 assert candidate.score == pytest.approx(model, abs=1e-3)
             else:
-                share = math.log(_PRIOR * _TIER_SHARES[candidate.tier]) + stream.share
+                share = math.log(_PRIOR * _SHARES[candidate.operator]) + stream.share
                 assert candidate.score > model - 1e-3, "the prior only adds"
                 assert candidate.score < math.log(math.exp(model) + math.exp(share)) + _SETTLED
         assert written
 
 
 def test_what_the_model_deems_impossible_has_its_turn(streams, found):
-    """The prior alone is the order of the control within a tier: by suspicion."""
+    """The prior alone is the order of the control within an operator: by suspicion."""
     stream = streams[0]()
-    lines, tiers = np.array([1.0, 0.25, 0.5, 0.5]), np.array([1, 1, 2, 0])
-    prior = np.exp(stream._prior(lines, tiers))
-    assert prior[0] + prior[1] == pytest.approx(_TIER_SHARES[1])
+    lines, operators = np.array([1.0, 0.25, 0.5]), ["name", "name", "statement_insert"]
+    prior = np.exp(stream._prior(lines, operators) - stream.share)
+    assert prior[0] + prior[1] == pytest.approx(_SHARES["name"])
     assert prior[0] == pytest.approx(4 * prior[1])
-    assert prior[2] == pytest.approx(_TIER_SHARES[2]) and prior[3] == 0
-    mixed = stream._mixed(np.full(4, -np.inf), lines, np.log(prior + 1e-300))
-    assert sorted(range(4), key=lambda i: -mixed[i]) == [0, 2, 1, 3]
+    assert prior[2] == pytest.approx(_SHARES["statement_insert"])
+    mixed = stream._mixed(np.full(3, -np.inf), lines, np.log(prior))
+    assert sorted(range(3), key=lambda i: -mixed[i]) == [0, 1, 2]
+
+
+def test_every_operator_that_is_asked_has_a_share():
+    asked = {operator.name for operator in OPERATORS if operator.tier in TIERS}
+    assert _SHARES.keys() == asked and sum(_SHARES.values()) == pytest.approx(1, abs=1e-3)
+    assert min(_SHARES.values()) > 0
 
 
 def test_the_model_writes(told):

@@ -94,7 +94,7 @@ def argument_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "element_bracket",
     "order",
-    3,
+    2,
     "expression_list tuple",
     ("return_ = a, b", "return_ = [a, b]"),
     ("f((a, b))", "f([a, b])"),
@@ -142,7 +142,7 @@ def unwrap_call(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "wrap_call",
     "call",
-    2,
+    3,
     "load",
     ("f(x)", "f(len(x))"),
     ("f(x)", "f(abs(x))"),
@@ -238,7 +238,7 @@ def argument_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "element_insert",
     "insertion",
-    3,
+    2,
     "list tuple expression_list set",
     ("f([a], b)", "f([a, b], b)"),
     ("f([], a)", "f([a], a)"),
@@ -344,7 +344,7 @@ def call_value(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "wrap_both",
     "call",
-    3,
+    2,
     "comparison_operator",
     ("a == b", "len(a) == len(b)"),
     ("a == b", "a.lower() == b.lower()"),
@@ -371,7 +371,7 @@ def wrap_both(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "unwrap_both",
     "deletion",
-    3,
+    2,
     "comparison_operator",
     ("len(a) == len(b)", "a == b"),
     ("a.lower() == b.lower()", "a == b"),

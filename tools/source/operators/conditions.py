@@ -139,7 +139,7 @@ def filter_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "filter_insert",
     "insertion",
-    3,
+    2,
     "for_in_clause",
     ("f(a for a in b)", "f(a for a in b if a)"),
     ("f(a for a in b)", "f(a for a in b if a is not None)"),

@@ -63,7 +63,7 @@ def function(view: View, scope: Scope, item: Item) -> Iterator[Change]:
             yield item.start, item.end, (other,)
 
 
-@operator("name_far", "name", 2, "identifier", ("f(a)\nb = 1", "f(f)\nb = 1"))
+@operator("name_far", "name", 3, "identifier", ("f(a)\nb = 1", "f(f)\nb = 1"))
 def name_far(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """A variable by a name of the file or of the caller's list, a callee by a variable."""
     if item.load:

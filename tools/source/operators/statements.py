@@ -10,6 +10,7 @@ from tools.source.operators.scope import Scope
 from tools.source.operators.view import Change, Item, Tokens, View
 
 _LOOPS = ("for_statement", "while_statement")
+_FARTHEST = 3  # statements, or blocks
 _COMPOUND = "if_statement for_statement while_statement with_statement try_statement"
 
 
@@ -92,7 +93,7 @@ def statement_delete(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "pair_delete",
     "deletion",
-    3,
+    2,
     "statement part",
     ("a = f(b)\nd = g(a)\nreturn_ = b", "return_ = b"),
     ("if a:\n    b()\n    c()\nd", "if a:\n    pass\nd"),
@@ -150,7 +151,7 @@ def block_unwrap(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 
 
 @operator(
-    "else_unwrap", "statement", 3, "else_clause", ("if a:\n    b\nelse:\n    c", "if a:\n    b\nc")
+    "else_unwrap", "statement", 2, "else_clause", ("if a:\n    b\nelse:\n    c", "if a:\n    b\nc")
 )
 def else_unwrap(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """The body of an `else` made unconditional."""
@@ -161,7 +162,7 @@ def else_unwrap(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 
 
 @operator(
-    "else_insert", "statement", 3, _COMPOUND, ("if a:\n    b\nc", "if a:\n    b\nelse:\n    c")
+    "else_insert", "statement", 2, _COMPOUND, ("if a:\n    b\nc", "if a:\n    b\nelse:\n    c")
 )
 def else_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """The next statement into an `else`."""
@@ -246,7 +247,7 @@ def await_change(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "decorator_change",
     "statement",
-    3,
+    2,
     "decorator decorated_definition function_definition",
     ("@a\ndef f():\n    b", "def f():\n    b"),
 )
@@ -268,7 +269,7 @@ def decorator_change(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "statement_move",
     "statement",
-    3,
+    2,
     "statement",
     ("f(a)\ng(a)", "g(a)\nf(a)"),
     ("for a in b:\n    c\n    d", "for a in b:\n    c\nd"),
@@ -305,6 +306,41 @@ def statement_move(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     header = block.parent
     if item is block.children[0] and header.kind in _COMPOUND.split() and view.begins_line(header):
         yield header.start, end, (*lines, *texts[header.start : start])
+
+
+@operator(
+    "statement_move_far",
+    "statement",
+    2,
+    "statement",
+    ("f(a)\ng(a)\nh(a)", "g(a)\nh(a)\nf(a)"),
+    ("f(a)\ng(a)\nh(a)", "h(a)\nf(a)\ng(a)"),
+    ("for a in b:\n    if a:\n        c\n        d", "for a in b:\n    if a:\n        c\nd"),
+)
+def statement_move_far(view: View, scope: Scope, item: Item) -> Iterator[Change]:
+    """Past the next two or three statements, before the two or three ahead of it, out of two or three blocks at their end."""
+    span = view.span(item)
+    if span is None:
+        return
+    start, end = span
+    texts = view.texts
+    lines = tuple(texts[start:end])
+    siblings = _siblings(view, item)
+    at = siblings.index(item)
+    for other in siblings[at + 2 : at + 1 + _FARTHEST]:
+        after = view.span(other)
+        if after is not None:
+            yield start, after[1], (*texts[end : after[1]], *lines)
+    for other in siblings[max(0, at - _FARTHEST) : max(0, at - 1)]:
+        if view.begins_line(other) and not view.module.leaves[other.start].is_text:
+            yield other.start, end, (*lines, *texts[other.start : start])
+    if item.parent is None or len(item.parent.children) < 2:
+        return
+    for levels in range(2, _FARTHEST + 1):
+        out = (DEDENT,) * levels
+        stop = end + levels
+        if tuple(texts[end:stop]) == out and not _continues(view, stop):
+            yield start, stop, (*out, *lines)
 
 
 def _continues(view: View, index: int) -> bool:

@@ -29,7 +29,7 @@ def _exchanged(view: View, first: tuple[int, int], second: tuple[int, int]) -> C
 @operator(
     "swap_branches",
     "order",
-    3,
+    2,
     "if_statement",
     ("if a:\n    b\nelse:\n    c", "if a:\n    c\nelse:\n    b"),
     ("if a:\n    b\nelif d:\n    e\nelse:\n    c", "if a:\n    e\nelif d:\n    b\nelse:\n    c"),
@@ -51,7 +51,7 @@ def swap_branches(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "swap_values",
     "order",
-    3,
+    2,
     "return_statement assignment augmented_assignment",
     (
         "def f():\n    if a:\n        return b\n    return c",
@@ -69,7 +69,7 @@ def swap_values(view: View, scope: Scope, item: Item) -> Iterator[Change]:
             yield _exchanged(view, (first.start, first.end), (second.start, second.end))
 
 
-@operator("hoist", "deletion", 3, "load", ("f(g(h(a)))", "f(a)"), ("a + b * c - d", "a"))
+@operator("hoist", "deletion", 2, "load", ("f(g(h(a)))", "f(a)"), ("a + b * c - d", "a"))
 def hoist(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """An expression by one far inside it."""
     if item.field == "function" or item.end - item.start > 60:
@@ -85,7 +85,7 @@ def hoist(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "elements_delete",
     "deletion",
-    3,
+    2,
     "argument_list list tuple set",
     ("f(a, b, c)", "f(a)"),
     ("x = [a, b, c]", "x = [c]"),
@@ -124,7 +124,7 @@ def constant_more(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 @operator(
     "string_more",
     "constant",
-    3,
+    2,
     "string",
     ("f('(')", "f(')')"),
     ("f('(')", "f('[')"),
@@ -240,7 +240,7 @@ def conditional_insert(view: View, scope: Scope, item: Item) -> Iterator[Change]
 @operator(
     "statement_form",
     "statement",
-    3,
+    2,
     "expression_statement",
     ("a.update(b)", "a = b"),
     ("a.append(b)", "a += b"),

@@ -1,0 +1,130 @@
+"""How likely each operator is to have the repair, before a model has read anything: fitted to mined fixes.
+
+    python benchmarks/prior.py --fixes mined/fixes.jsonl.gz [--number N] [--write]
+
+Of a fix of one edit all edits of the operators are enumerated. The chance that an operator has the fix is its weight among those
+that have any edit there, and its edits share that chance alike. Weights are the likeliest ones (minorization-maximization, as of
+a Plackett-Luce choice: Hunter, Annals of Statistics 2004) of half of the repositories; of the other half the nats of the fixes
+are printed, beside those by shares of the tiers. --write stores the weights that `agent.propose` mixes with the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+import agent
+from tools.source.leaves import Module
+from tools.source.operators import OPERATORS, Scope, canonical, enumerate_edits
+from trm.data import fixes as fx
+from trm.data.fixes import Fix
+from trm.data.mined import sample_for_profile
+
+# of agent.propose, which cannot be imported before there are any
+OPERATOR_SHARES = Path(agent.__file__).with_name("operator_shares.json")
+_TIERS = {1: 0.5, 2: 0.35, 3: 0.12, 4: 0.03}
+_MOST = 60_000  # edits of a function
+_ROUNDS = 200
+_AS_SEEN = 0.5  # fixes that each operator is taken to have had beside those it had
+
+
+@dataclass(frozen=True)
+class Found:
+    """A fix that operator `name` has; edits: how many each operator has there."""
+
+    package: str
+    name: str
+    edits: Counter[str]
+
+
+def found(fix: Fix) -> Found | None:
+    """None if no operator has the fix, or there are too many edits."""
+    module = Module(fix.before.encode("utf-8"))
+    texts = [leaf.text for leaf in module.leaves]
+    wanted = canonical(texts, fix.edits[0])
+    edits: Counter[str] = Counter()
+    name = ""
+    scope = Scope.of(module, module.units[0], extra_names=fix.names)
+    for candidate in islice(enumerate_edits(module, module.units[0], scope), _MOST):
+        edits[candidate.operator] += 1
+        if not name and canonical(texts, candidate.edit) == wanted:
+            name = candidate.operator
+    return Found(fix.package, name, edits) if name and edits.total() < _MOST else None
+
+
+def fitted(cases: Sequence[Found]) -> dict[str, float]:
+    """The weight of each operator; they sum to 1."""
+    names = sorted({operator.name for operator in OPERATORS if operator.tier in _TIERS})
+    at = {name: index for index, name in enumerate(names)}
+    applies = np.zeros((len(cases), len(names)))
+    counts = np.full(len(names), _AS_SEEN)
+    for row, case in enumerate(cases):
+        counts[at[case.name]] += 1
+        applies[row, [at[name] for name in case.edits]] = 1
+    # what is seen beside the fixes is seen where all operators apply
+    applies = np.vstack([applies, np.ones((1, len(names)))])
+    times = np.append(np.ones(len(cases)), _AS_SEEN * len(names))
+    weights = counts / counts.sum()
+    for _ in range(_ROUNDS):
+        among = applies @ weights
+        weights = counts / (applies * (times / among)[:, None]).sum(0)
+        weights /= weights.sum()
+    return dict(zip(names, weights.tolist(), strict=True))
+
+
+def by_operators(case: Found, weights: dict[str, float]) -> float:
+    """Nats of the fix."""
+    among = sum(weights[name] for name in case.edits)
+    return -math.log(weights[case.name] / among / case.edits[case.name])
+
+
+def by_tiers(case: Found) -> float:
+    """The same where the edits of a tier share its chance alike."""
+    tier = {operator.name: operator.tier for operator in OPERATORS}
+    alike = sum(count for name, count in case.edits.items() if tier[name] == tier[case.name])
+    return -math.log(_TIERS.get(tier[case.name], 1e-9) / alike)
+
+
+def main() -> None:
+    """Print, and write if asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--fixes", type=Path, required=True, help="of data mine")
+    parser.add_argument("--number", type=int, default=3000)
+    parser.add_argument("--write", action="store_true", help=f"to {OPERATOR_SHARES.name}")
+    options = parser.parse_args()
+    sample = sample_for_profile(fx.read(options.fixes), options.number)
+    cases = [case for case in map(found, sample) if case is not None]
+    packages = sorted({case.package for case in cases})
+    random.Random(0).shuffle(packages)
+    half = set(packages[::2])
+    weights = fitted([case for case in cases if case.package in half])
+    rest = [case for case in cases if case.package not in half]
+    old, new = np.array([(by_tiers(case), by_operators(case, weights)) for case in rest]).T
+    print(
+        f"{len(sample)} fixes, {len(cases)} among the operators' edits; nats of the {len(rest)} of other repositories:"
+    )
+    print(
+        f"by tiers {old.mean():.2f}, by operators {new.mean():.2f}; better in {np.mean(new < old):.0%}"
+    )
+    weights = fitted(cases)
+    fixes = Counter(case.name for case in cases)
+    for name, weight in sorted(weights.items(), key=lambda pair: -pair[1]):
+        print(f"{weight:8.4f} {fixes[name]:5} {name}")
+    if options.write:
+        text = json.dumps({name: round(weight, 5) for name, weight in weights.items()}, indent=1)
+        OPERATOR_SHARES.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
