@@ -10,7 +10,7 @@ from pathlib import Path
 from agent import guards, raised, recent, values, wording
 from agent.candidates import Candidate, Unit, valid
 from agent.locate import Suspect
-from agent.propose import bias_of
+from agent.propose import biases
 from tools.source.edits import Edit
 from tools.source.operators.view import Change, view_of
 from tools.verdicts import SuiteRun
@@ -42,17 +42,16 @@ class HintStream:
         """The candidates."""
         self._recent.look({suspect.file.path: suspect.file for suspect in self._found}.values())
         made: dict[tuple[str, Edit], Candidate] = {}
-        for rank, suspect in enumerate(self._found):
-            for candidate in self._of(suspect, rank < _UNITS):
+        for rank, (suspect, bias) in enumerate(zip(self._found, biases(self._found), strict=True)):
+            for candidate in self._of(suspect, bias, rank < _UNITS):
                 place = suspect.file.path, candidate.edit
                 if place not in made or made[place].score < candidate.score:
                     made[place] = candidate
         order = sorted(made.values(), key=lambda candidate: -candidate.score)
         return (candidate for candidate in order if valid(candidate))
 
-    def _of(self, suspect: Suspect, likely: bool) -> Iterator[Candidate]:
+    def _of(self, suspect: Suspect, bias: float, likely: bool) -> Iterator[Candidate]:
         unit = Unit(suspect, (), ())
-        bias = bias_of(suspect, self._found[0].prior)
         most = max(suspect.scores.values(), default=1.0)
         base = suspect.unit.start
         of_failures = self._of_failures(suspect) if likely else ()

@@ -18,7 +18,7 @@ from agent.errors import CheckpointError
 from agent.events import Event, Interval, Note, RecursionStep, Suspect
 from agent.first_run import test_literals
 from agent.hints import HintStream
-from agent.propose import ModelStream, bias_of, merged, shares
+from agent.propose import ModelStream, biases, merged, shares
 from agent.recent import Recent
 from tools.source.edits import Edit
 from tools.source.leaves import Module
@@ -151,18 +151,18 @@ class Reader:
                 return self._meanwhile(itertools.chain(cheap, controls), self._thread, tried)
         self.provisional = False
         predictor = self.predictor
-        best = found[0].prior
         parts = list(map(locate.parts, found))
         readable = sorted(itertools.chain(*parts), key=lambda s: -s.prior)
         # what is longer than a part comes at the end
         whole = [suspect for suspect, some in zip(found, parts, strict=True) if len(some) > 1]
-        share = dict(zip(map(id, readable), shares(readable, best), strict=True))
+        bias, share = (
+            dict(zip(map(id, readable), told(readable), strict=True)) for told in (biases, shares)
+        )
 
         def stream_of(suspect: locate.Suspect, shown: bool = False) -> ModelStream:
             analysis = self._read(predictor, suspect, run, shown)
-            return ModelStream(
-                suspect, analysis, predictor, best, literals, share=share[id(suspect)]
-            )
+            at = id(suspect)
+            return ModelStream(suspect, analysis, predictor, bias[at], literals, share=share[at])
 
         streams: list[ModelStream] = []
         for rank, suspect in enumerate(readable[:READ_UNITS]):
@@ -177,9 +177,7 @@ class Reader:
             plural = "" if len(streams) == 1 else "s"
             yield Note(f"ranking edits of {len(streams)} suspect{plural}", at=self.budget.at)
         later = readable[READ_UNITS:MOST_READ]
-        unread = [
-            (bias_of(suspect, best), functools.partial(stream_of, suspect)) for suspect in later
-        ]
+        unread = [(bias[id(suspect)], functools.partial(stream_of, suspect)) for suspect in later]
         everything = itertools.chain(
             cheap,
             merged([*streams, hints], unread),

@@ -24,7 +24,7 @@ from agent.propose import (
     _UNREAD,
     ModelStream,
     _merged,
-    bias_of,
+    biases,
     merged,
     shares,
 )
@@ -76,13 +76,11 @@ def tiers(found):
 @pytest.fixture(scope="module")
 def streams(found, run, predictor):
     out = []
-    for suspect in found:
+    for suspect, bias in zip(found, biases(found), strict=True):
         leaves = suspect.file.module.leaves[suspect.unit.start : suspect.unit.end]
         read = encode(predictor.vocab, leaves, execution=execution_of(suspect, run))
         analysis = predictor.analyse(read)
-        out.append(
-            lambda s=suspect, a=analysis: ModelStream(s, a, predictor, found[0].prior, ["7"])
-        )
+        out.append(lambda s=suspect, a=analysis, b=bias: ModelStream(s, a, predictor, b, ["7"]))
     return out
 
 
@@ -220,7 +218,7 @@ def test_parts_of_a_unit_are_read_after_its_header(found, run, predictor, monkey
     assert encoded.header == last - first and encoded.code == encoded.header + unit.end - begin
     analysis = predictor.analyse(encoded)
     assert len(analysis.leaf_mass) == unit.end - begin
-    candidates = list(ModelStream(part, analysis, predictor, suspect.prior, ["7"]))
+    candidates = list(ModelStream(part, analysis, predictor, 0.0, ["7"]))
     check(candidates)
     assert all(c.edit.start >= begin for c in candidates)
     assert any(c.operator == "model" for c in candidates)
@@ -290,21 +288,21 @@ def test_a_unit_is_not_read_before_an_edit_of_it_may_be_next(streams, told, foun
         read.append(True)
         return streams[1]()
 
-    best = found[0].prior
-    rows = merged([streams[0]()], [(bias_of(found[1], best), second)])
+    bias = biases(found)[1]
+    rows = merged([streams[0]()], [(bias, second)])
     scores = []
     while not read:
         scores.append(next(rows).score)
-    least = bias_of(found[1], best) + _UNREAD
+    least = bias + _UNREAD
     # what was made ahead of the asking is all that may have come before
     assert len(scores) < len(told[0]) and sum(score < least for score in scores) == 0
     assert len(list(rows)) + len(scores) == len(told[0]) + len(told[1])
 
 
 def test_suspicion_is_shared_among_the_units(found):
-    parts = shares(found, found[0].prior)
+    parts = shares(found)
     assert sum(parts) == pytest.approx(1.0) and parts[0] > parts[1] > 0
-    assert shares(found[:1], found[0].prior) == [1.0]
+    assert shares(found[:1]) == [1.0]
 
 
 def test_the_stream_begins_before_all_is_scored(streams, told, monkeypatch, predictor):
