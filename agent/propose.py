@@ -1,6 +1,6 @@
 """The model's stream of candidate edits: what operators enumerate and what the model writes, in one order.
 
-Candidates go by the probability of the edit, mixed with a prior of tiers and suspicion. Scores are computed lazily: start and
+Candidates go by the probability of the edit, mixed with a prior of operators and suspicion. Scores are computed lazily: start and
 length bound a candidate's score from above, so only candidates that may be next are scored to the end, and operators are asked
 only when the model's own search has got to what it deems unlikely.
 """
@@ -67,8 +67,8 @@ _AHEAD = 48  # candidates scored while others are validated
 def biases(suspects: Sequence[Suspect]) -> list[float]:
     """What its suspicion adds to the scores of each unit's edits, in nats; the most suspect unit comes first and gets 0.
 
-    Ochiai's formula understates how much the first ranks have: in 100 faults of ten projects (docs/experiments.md) the faulty unit
-    costs 1.5 nats by the suspicion alone, 1.1 with its rank.
+    Ochiai's formula understates how much the first ranks have: in 100 faults of ten projects (docs/experiments.md) a faulty
+    unit costs 1.5 nats by the suspicion alone, 1.1 with its rank.
     """
     best = max(suspects[0].prior, 1e-3) if suspects else 1.0
     return [
@@ -78,14 +78,9 @@ def biases(suspects: Sequence[Suspect]) -> list[float]:
 
 
 def shares(suspects: Sequence[Suspect]) -> list[float]:
-    """How the suspicion of all units is divided among them: by their length, their lines and their bias; sums to 1."""
-    masses = []
-    for suspect, bias in zip(suspects, biases(suspects), strict=True):
-        leaves = suspect.file.module.leaves[suspect.start : suspect.end]
-        inside = sum(suspect.scores.get(leaf.line, 0.02) for leaf in leaves)
-        masses.append(max(inside, 1e-6) * math.exp(bias))
-    total = sum(masses)
-    return [mass / total for mass in masses]
+    """How likely each unit is to have the fault, by their biases alone: longer ones have it no more often. Sums to 1."""
+    masses = [math.exp(bias) for bias in biases(suspects)]
+    return [mass / sum(masses) for mass in masses]
 
 
 class ModelStream:

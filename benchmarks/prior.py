@@ -1,11 +1,14 @@
 """How likely each operator is to have the repair, before a model has read anything: fitted to mined fixes.
 
-    python benchmarks/prior.py --fixes mined/fixes.jsonl.gz [--number N] [--write]
+    python benchmarks/prior.py --fixes mined/fixes.jsonl.gz [--number N] [--problems P --weight W] [--write]
 
 Of a fix of one edit all edits of the operators are enumerated. The chance that an operator has the fix is its weight among those
 that have any edit there, and its edits share that chance alike. Weights are the likeliest ones (minorization-maximization, as of
 a Plackett-Luce choice: Hunter, Annals of Statistics 2004) of half of the repositories; of the other half the nats of the fixes
 are printed, beside those by shares of the tiers. --write stores the weights that `agent.propose` mixes with the model.
+
+--problems adds the references of problems of benchmarks/packages.py, each as W fixes: bugs that somebody wrote by hand are others
+than those that get as far as a commit.
 """
 
 from __future__ import annotations
@@ -21,8 +24,10 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from rank import applied, reference
 
 import agent
+from agent.evalsets import RedRepository, load
 from tools.source.leaves import Module
 from tools.source.operators import OPERATORS, Scope, canonical, enumerate_edits
 from trm.data import fixes as fx
@@ -61,22 +66,42 @@ def found(fix: Fix) -> Found | None:
     return Found(fix.package, name, edits) if name and edits.total() < _MOST else None
 
 
-def fitted(cases: Sequence[Found]) -> dict[str, float]:
-    """The weight of each operator; they sum to 1."""
+def of_problem(problem: RedRepository) -> Found | None:
+    """The same of the reference of a problem, where it is one edit of one function."""
+    fix = reference(problem)
+    if fix is None:
+        return None
+    path, name, wanted = fix
+    module = Module(problem.files[path])
+    unit = next(unit for unit in module.units if unit.name == name)
+    texts = [leaf.text for leaf in module.leaves[unit.start : unit.end]]
+    result = applied(texts, *wanted)
+    edits: Counter[str] = Counter()
+    operator = ""
+    for candidate in islice(enumerate_edits(module, unit, Scope.of(module, unit)), _MOST):
+        edits[candidate.operator] += 1
+        start, end = candidate.edit.start - unit.start, candidate.edit.end - unit.start
+        if not operator and applied(texts, start, end, candidate.edit.tokens) == result:
+            operator = candidate.operator
+    return Found(problem.task, operator, edits) if operator and edits.total() < _MOST else None
+
+
+def fitted(cases: Sequence[Found], times: Sequence[float]) -> dict[str, float]:
+    """The weight of each operator; they sum to 1. times: how often each case counts."""
     names = sorted({operator.name for operator in OPERATORS if operator.tier in _TIERS})
     at = {name: index for index, name in enumerate(names)}
     applies = np.zeros((len(cases), len(names)))
     counts = np.full(len(names), _AS_SEEN)
     for row, case in enumerate(cases):
-        counts[at[case.name]] += 1
+        counts[at[case.name]] += times[row]
         applies[row, [at[name] for name in case.edits]] = 1
     # what is seen beside the fixes is seen where all operators apply
     applies = np.vstack([applies, np.ones((1, len(names)))])
-    times = np.append(np.ones(len(cases)), _AS_SEEN * len(names))
+    weight = np.append(times, _AS_SEEN * len(names))
     weights = counts / counts.sum()
     for _ in range(_ROUNDS):
         among = applies @ weights
-        weights = counts / (applies * (times / among)[:, None]).sum(0)
+        weights = counts / (applies * (weight / among)[:, None]).sum(0)
         weights /= weights.sum()
     return dict(zip(names, weights.tolist(), strict=True))
 
@@ -101,6 +126,8 @@ def main() -> None:
     )
     parser.add_argument("--fixes", type=Path, required=True, help="of data mine")
     parser.add_argument("--number", type=int, default=3000)
+    parser.add_argument("--problems", type=Path)
+    parser.add_argument("--weight", type=float, default=1.0, help="of a problem")
     parser.add_argument("--write", action="store_true", help=f"to {OPERATOR_SHARES.name}")
     options = parser.parse_args()
     sample = sample_for_profile(fx.read(options.fixes), options.number)
@@ -108,7 +135,8 @@ def main() -> None:
     packages = sorted({case.package for case in cases})
     random.Random(0).shuffle(packages)
     half = set(packages[::2])
-    weights = fitted([case for case in cases if case.package in half])
+    first = [case for case in cases if case.package in half]
+    weights = fitted(first, [1.0] * len(first))
     rest = [case for case in cases if case.package not in half]
     old, new = np.array([(by_tiers(case), by_operators(case, weights)) for case in rest]).T
     print(
@@ -117,7 +145,11 @@ def main() -> None:
     print(
         f"by tiers {old.mean():.2f}, by operators {new.mean():.2f}; better in {np.mean(new < old):.0%}"
     )
-    weights = fitted(cases)
+    problems = load("packages", options.problems) if options.problems else []
+    more = [case for case in map(of_problem, problems) if case is not None]
+    cases += more
+    weights = fitted(cases, [1.0] * (len(cases) - len(more)) + [options.weight] * len(more))
+    print(f"and {len(more)} problems:", ", ".join(f"{case.package} {case.name}" for case in more))
     fixes = Counter(case.name for case in cases)
     for name, weight in sorted(weights.items(), key=lambda pair: -pair[1]):
         print(f"{weight:8.4f} {fixes[name]:5} {name}")

@@ -105,13 +105,14 @@ def rank_of(
         base = suspect.unit.start
         texts = [leaf.text for leaf in suspect.file.module.leaves[base : suspect.unit.end]]
         start, end = candidate.edit.start - base, candidate.edit.end - base
-        if _applied(texts, start, end, candidate.edit.tokens) == _applied(texts, *wanted):
+        if applied(texts, start, end, candidate.edit.tokens) == applied(texts, *wanted):
             operator = f"{candidate.tier} {candidate.operator}"
             return number, operator, time.process_time() - began
     return FAR, "", time.process_time() - began
 
 
-def _applied(texts: list[str], start: int, end: int, tokens: Sequence[str]) -> list[str]:
+def applied(texts: list[str], start: int, end: int, tokens: Sequence[str]) -> list[str]:
+    """The texts after an edit."""
     return [*texts[:start], *tokens, *texts[end:]]
 
 
