@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,13 +123,9 @@ def _gather(words, copies, text, rows, pieces, texts):
 
 
 def _as_multiplied(params: Any, config: ModelConfig) -> Any:
-    """The kernels and tables in the form in which products take them, which each call would otherwise make anew.
-
-    Files hold all in bf16: nothing is lost.
-    """
-    if config.matmul != "bf16":
-        return params
-    return jax.tree.map(lambda x: x.astype(jnp.bfloat16) if x.size > _SMALL else x, params)
+    """The kernels and tables as products take them, else each call would make them anew; files hold no more either."""
+    small = _SMALL if config.matmul == "bf16" else math.inf
+    return jax.tree.map(lambda x: x.astype(jnp.bfloat16) if x.size > small else x, params)
 
 
 def _likeliest(table: np.ndarray) -> list[list[tuple[int, float]]]:
