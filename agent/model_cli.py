@@ -87,6 +87,7 @@ def model_release(
     from trm.checkpoint import VOCAB, load_weights, save_weights
     from trm.checkpoint import CheckpointError as Unfit
     from trm.data.pipeline import Shard, plan_batches
+    from trm.deepen import deepened, is_deeper
     from trm.evaluate import held_out
     from trm.vocab import Vocab
 
@@ -95,11 +96,13 @@ def model_release(
         vocab = Vocab.load(weights / VOCAB)
         if average is not None:
             others, theirs, _ = load_weights(average)
-            if theirs.model != config.model or not Vocab.load(average / VOCAB).same(vocab):
+            same = is_deeper(config.model, theirs.model) and Vocab.load(average / VOCAB).same(vocab)
+            if not same:
                 raise UsageError(
                     f"--average {average}: another net or vocabulary than {weights}",
                     "take the weights that the training began --from",
                 )
+            others = deepened(others, config.model.layers)
             params = jax.tree.map(lambda one, other: (one + other) / 2, params, others)
             card["averaged"] = True
     except (Unfit, OSError, ValueError) as error:

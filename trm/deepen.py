@@ -7,11 +7,20 @@ expansion (LLaMA Pro, arXiv 2401.02415, section 3.1). Training then finds a use 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from trm.config import ModelConfig
+
 _OUTPUT = ("out", "down")  # kernels by which a block adds to what passes through
+
+
+def is_deeper(config: ModelConfig, than: ModelConfig) -> bool:
+    """Whether weights of `than` can be deepened to `config`: these have the same net, or one of a multiple of its layers."""
+    same = replace(than, layers=config.layers) == config
+    return same and config.layers % than.layers == 0
 
 
 def deepened(params: Mapping[str, Any], layers: int) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from trm.checkpoint import (
 )
 from trm.config import Config, ModelConfig, TrainConfig
 from trm.data.feed import Batches
-from trm.deepen import deepened
+from trm.deepen import deepened, is_deeper
 from trm.mesh import agreed, distributed, gathered, local_rows, make_mesh, meet, placed, shardings
 from trm.model import count, init_params
 from trm.optim import optimizer, schedule
@@ -176,15 +176,12 @@ def _parameters_of(weights: Path, config: ModelConfig, vocab: Vocab) -> Any:
     """The parameters in the folder, of this vocabulary and shape, or of fewer layers: these are deepened."""
     params, theirs, _ = load_weights(weights)
     # another recursion is the same net, applied more or less often
-    free = ("n", "T", "steps", "gate", "noise", "layers")
-    model = replace(theirs.model, **{name: getattr(config, name) for name in free})
-    if model != config or config.layers % theirs.model.layers:
+    recursion = {name: getattr(config, name) for name in ("n", "T", "steps", "gate", "noise")}
+    if not is_deeper(config, replace(theirs.model, **recursion)):
         raise CheckpointError(f"{weights} has another model than --config and --set")
-    if config.layers > theirs.model.layers:
-        params = deepened(params, config.layers)
     if not load_vocab(weights, theirs).same(vocab):
         raise CheckpointError(f"{weights} has another vocabulary than the corpus")
-    return params
+    return deepened(params, config.layers)
 
 
 def train(

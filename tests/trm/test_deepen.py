@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trm.config import ModelConfig
-from trm.deepen import deepened
+from trm.deepen import deepened, is_deeper
 from trm.layers import rotary
 from trm.model import count, deep_recursion, init_params, initial_state
 
@@ -45,3 +45,11 @@ def test_all_its_blocks_can_learn():
 def test_layers_that_are_no_multiple_are_refused():
     with pytest.raises(ValueError, match="3 layers are not a multiple of 2"):
         deepened(init_params(SMALL), 3)
+
+
+def test_only_more_layers_make_a_deeper_net():
+    twice = dataclasses.replace(SMALL, layers=4)
+    assert is_deeper(twice, SMALL) and is_deeper(SMALL, SMALL)
+    assert not is_deeper(dataclasses.replace(SMALL, layers=3), SMALL)
+    assert not is_deeper(SMALL, twice)
+    assert not is_deeper(dataclasses.replace(twice, width=64), SMALL)
