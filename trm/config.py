@@ -86,6 +86,8 @@ class TrainConfig:
     # Deep Improvement Supervision, arXiv 2511.16886)
     step_targets: bool = False
     grow: int = 0  # updates after which n, T and steps have their full size, in thirds (arXiv 2511.08653); 0: from the first
+    # > 0: of a net deepened from so many layers only the blocks that were added are trained (LLaMA Pro, arXiv 2401.02415)
+    kept: int = 0
     seed: int = 0
     steps: int = 1_000_000
     seconds: float = 0.0  # 0: no limit

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from trm.config import ModelConfig
@@ -32,11 +34,34 @@ def deepened(params: Mapping[str, Any], layers: int) -> dict[str, Any]:
     if layers % have:
         raise ValueError(f"{layers} layers are not a multiple of {have}")
     times = layers // have
-    copied = np.arange(layers) % times > 0
     net = {
         name: np.repeat(np.asarray(kernels), times, axis=0)
         for name, kernels in params["net"].items()
     }
     for name in _OUTPUT:
-        net[name][copied] = 0.0
+        net[name][_added(layers, have)] = 0.0
     return {**params, "net": net}
+
+
+def _added(layers: int, kept: int) -> np.ndarray:
+    return np.arange(layers) % (layers // kept) > 0
+
+
+def only_added(tree: Any, kept: int) -> Any:
+    """Gradients or updates of a net that was deepened from `kept` layers: zero for all but the blocks that were added."""
+
+    def of(path: tuple[Any, ...], leaf: jax.Array) -> jax.Array:
+        if path[0].key != "net":
+            return jnp.zeros_like(leaf)
+        added = _added(len(leaf), kept).reshape(-1, *(1,) * (leaf.ndim - 1))
+        return jnp.where(added, leaf, 0.0)
+
+    return jax.tree_util.tree_map_with_path(of, tree)
+
+
+def with_gradient_of_net(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters, of which only the net's have a gradient: what is not asked for is not computed either."""
+    return {
+        name: part if name == "net" else jax.lax.stop_gradient(part)
+        for name, part in params.items()
+    }

@@ -10,6 +10,7 @@ import optax
 import optax.contrib
 
 from trm.config import TrainConfig
+from trm.deepen import only_added
 
 
 def schedule(config: TrainConfig) -> optax.Schedule:
@@ -171,4 +172,9 @@ def optimizer(config: TrainConfig, heads: int = 1) -> optax.GradientTransformati
             weight_decay=config.weight_decay,
             mask=_decayed,
         )
-    return optax.chain(optax.clip_by_global_norm(config.clip), inner) if config.clip else inner
+    if config.clip:
+        inner = optax.chain(optax.clip_by_global_norm(config.clip), inner)
+    if config.kept:
+        added = optax.stateless(lambda updates, _: only_added(updates, config.kept))
+        inner = optax.chain(added, inner, added)
+    return inner

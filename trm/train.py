@@ -33,7 +33,7 @@ from trm.checkpoint import (
 )
 from trm.config import Config, ModelConfig, TrainConfig
 from trm.data.feed import Batches
-from trm.deepen import deepened, is_deeper
+from trm.deepen import deepened, is_deeper, with_gradient_of_net
 from trm.mesh import agreed, distributed, gathered, local_rows, make_mesh, meet, placed, shardings
 from trm.model import count, init_params
 from trm.optim import optimizer, schedule
@@ -118,7 +118,8 @@ def make_step(config: ModelConfig, train: TrainConfig, mesh: Mesh | None = None)
     @functools.partial(jax.jit, donate_argnums=0, out_shardings=(kept, whole))
     def step(state: TrainState, batch: dict[str, jax.Array], before: jax.Array):
         def objective(params):
-            return losses.loss(params, config, batch, train, before)
+            read = with_gradient_of_net(params) if train.kept else params
+            return losses.loss(read, config, batch, train, before)
 
         (_, metrics), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         metrics["gradient"] = optax.tree.norm(gradient)
@@ -199,11 +200,13 @@ def train(
     a report only, since all must at the same step, and closing the generator of one saves nothing.
 
     Raises:
-      ValueError: the devices are not a multiple of `config.train.tensor`.
+      ValueError: the devices are not a multiple of `config.train.tensor`, or the layers not one of `config.train.kept`.
       FileNotFoundError: no shards in `data`.
       CheckpointError: the state to resume, `start`, or the vocabulary of a corpus does not fit.
     """
     began = time.monotonic()
+    if config.train.kept and config.model.layers % config.train.kept:
+        raise ValueError(f"train.kept is no divisor of the {config.model.layers} layers")
     folders = [data] if isinstance(data, Path) else list(data)
     for folder in folders:
         if not (folder / VOCAB).is_file():

@@ -184,6 +184,17 @@ def test_training_can_start_from_weights(setup, data, tmp_path):
     *_, last = train(Config(deeper, still), data, tmp_path / "deeper", start=start)
     assert last.metrics["loss"] > 0
     assert load_weights(tmp_path / "deeper" / "weights")[1].model == deeper
+    added = dataclasses.replace(setup.train, steps=3, kept=setup.model.layers, optimizer="muon")
+    list(train(Config(deeper, added), data, tmp_path / "added", start=start))
+    before, after = (load_weights(tmp_path / run / "weights")[0] for run in ("deeper", "added"))
+    for (path, a), b in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
+        if path[0].key == "net":
+            assert np.abs(a[1::2] - b[1::2]).max() > 0, path
+            a, b = a[::2], b[::2]
+        np.testing.assert_allclose(a, b, rtol=0.01, atol=1e-6)
+    odd = Config(deeper, dataclasses.replace(added, kept=3))
+    with pytest.raises(ValueError, match="no divisor of the 4 layers"):
+        list(train(odd, data, tmp_path / "odd", start=start))
     other = dataclasses.replace(setup.model, width=2 * setup.model.width)
     with pytest.raises(CheckpointError, match="has another model"):
         list(
