@@ -32,7 +32,7 @@ from tools.calls import Caller
 from tools.runner import Runner
 from tools.source.leaves import Module, SourceError
 from tools.verdicts import Outcome
-from trm.data.corrupt import break_function
+from trm.data.corrupt import WEIGHTS, break_function
 from trm.data.formats.fields import FormatError
 from trm.data.formats.problem import Problem, Tests
 from trm.data.formats.registry import FORMATS, JUDGED, detect, read
@@ -225,7 +225,7 @@ def _faulty(problem: Problem) -> tuple[str, str] | None:
         return None
     rng = random.Random(f"{problem.source} {problem.task}")
     for _ in range(_SEEDED if module.units else 0):
-        broken = break_function(module, 1, rng, None)
+        broken = break_function(module, 1, rng, WEIGHTS)
         if broken is not None:
             return broken.module.source.decode(), broken.operators[0]
     return None
