@@ -67,8 +67,8 @@ _AHEAD = 48  # candidates scored while others are validated
 def biases(suspects: Sequence[Suspect]) -> list[float]:
     """What its suspicion adds to the scores of each unit's edits, in nats; the most suspect unit comes first and gets 0.
 
-    Ochiai's formula understates how much the first ranks have: in 100 faults of ten projects (docs/experiments.md) a faulty
-    unit costs 1.5 nats by the suspicion alone, 1.1 with its rank.
+    Ochiai's formula understates how much the first ranks have: in 100 faults of twelve projects (benchmarks/units.py) the
+    faulty unit costs 1.5 nats by the suspicion alone, 1.1 with its rank.
     """
     best = max(suspects[0].prior, 1e-3) if suspects else 1.0
     return [
@@ -77,10 +77,10 @@ def biases(suspects: Sequence[Suspect]) -> list[float]:
     ]
 
 
-def shares(suspects: Sequence[Suspect]) -> list[float]:
+def shares(biases: Sequence[float]) -> list[float]:
     """How likely each unit is to have the fault, by their biases alone: longer ones have it no more often. Sums to 1."""
-    masses = [math.exp(bias) for bias in biases(suspects)]
-    return [mass / sum(masses) for mass in masses]
+    masses = np.exp(biases)
+    return (masses / masses.sum()).tolist()
 
 
 class ModelStream:
@@ -136,7 +136,7 @@ class _Order:
         self.suspicion = np.array(
             [self.unit.suspicion(at) for at in range(len(self.unit.texts) + 1)]
         )
-        self.places = self.suspicion * self._read_lines()
+        self.places = self.suspicion * self._line_weights()
         self.keys: list[Key] = []
         self.number_of: dict[Key, int] = {}
         self.origin: list[tuple[str, int]] = []
@@ -247,7 +247,7 @@ class _Order:
         more = len(self.keys) - len(self.prior)
         self.prior = np.append(self.prior, np.full(more, -np.inf))
 
-    def _read_lines(self) -> Any:
+    def _line_weights(self) -> Any:
         """For every leaf, how much likelier than others the model deems its line: also for edits that it cannot write."""
         start, suspect = self.analysis.start[self.analysis.first :], self.stream.suspect
         mass = np.exp(start[: len(self.suspicion)])

@@ -155,14 +155,13 @@ class Reader:
         readable = sorted(itertools.chain(*parts), key=lambda s: -s.prior)
         # what is longer than a part comes at the end
         whole = [suspect for suspect, some in zip(found, parts, strict=True) if len(some) > 1]
-        bias, share = (
-            dict(zip(map(id, readable), told(readable), strict=True)) for told in (biases, shares)
-        )
+        bias = biases(readable)
+        standing = dict(zip(map(id, readable), zip(bias, shares(bias), strict=True), strict=True))
 
         def stream_of(suspect: locate.Suspect, shown: bool = False) -> ModelStream:
             analysis = self._read(predictor, suspect, run, shown)
-            at = id(suspect)
-            return ModelStream(suspect, analysis, predictor, bias[at], literals, share=share[at])
+            bias, share = standing[id(suspect)]
+            return ModelStream(suspect, analysis, predictor, bias, literals, share=share)
 
         streams: list[ModelStream] = []
         for rank, suspect in enumerate(readable[:READ_UNITS]):
@@ -177,7 +176,9 @@ class Reader:
             plural = "" if len(streams) == 1 else "s"
             yield Note(f"ranking edits of {len(streams)} suspect{plural}", at=self.budget.at)
         later = readable[READ_UNITS:MOST_READ]
-        unread = [(bias[id(suspect)], functools.partial(stream_of, suspect)) for suspect in later]
+        unread = [
+            (standing[id(suspect)][0], functools.partial(stream_of, suspect)) for suspect in later
+        ]
         everything = itertools.chain(
             cheap,
             merged([*streams, hints], unread),

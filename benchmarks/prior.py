@@ -26,16 +26,15 @@ from pathlib import Path
 import numpy as np
 from rank import applied, reference
 
-import agent
 from agent.evalsets import RedRepository, load
-from tools.source.leaves import Module
-from tools.source.operators import OPERATORS, Scope, canonical, enumerate_edits
+from agent.propose import OPERATOR_SHARES
+from tools.source.leaves import Module, Unit
+from tools.source.operators import OPERATORS, Scope, enumerate_edits
+from tools.source.operators.view import Change
 from trm.data import fixes as fx
 from trm.data.fixes import Fix
 from trm.data.mined import sample_for_profile
 
-# of agent.propose, which cannot be imported before there are any
-OPERATOR_SHARES = Path(agent.__file__).with_name("operator_shares.json")
 _TIERS = {1: 0.5, 2: 0.35, 3: 0.12, 4: 0.03}
 _MOST = 60_000  # edits of a function
 _ROUNDS = 200
@@ -51,19 +50,27 @@ class Found:
     edits: Counter[str]
 
 
-def found(fix: Fix) -> Found | None:
-    """None if no operator has the fix, or there are too many edits."""
-    module = Module(fix.before.encode("utf-8"))
-    texts = [leaf.text for leaf in module.leaves]
-    wanted = canonical(texts, fix.edits[0])
+def found(name: str, module: Module, unit: Unit, scope: Scope, fix: Change) -> Found | None:
+    """Who has the fix (start, end, tokens) of a unit's leaves; None if no operator has, or there are too many edits."""
+    texts = [leaf.text for leaf in module.leaves[unit.start : unit.end]]
+    result = applied(texts, *fix)
     edits: Counter[str] = Counter()
-    name = ""
-    scope = Scope.of(module, module.units[0], extra_names=fix.names)
-    for candidate in islice(enumerate_edits(module, module.units[0], scope), _MOST):
+    operator = ""
+    for candidate in islice(enumerate_edits(module, unit, scope), _MOST):
         edits[candidate.operator] += 1
-        if not name and canonical(texts, candidate.edit) == wanted:
-            name = candidate.operator
-    return Found(fix.package, name, edits) if name and edits.total() < _MOST else None
+        start, end = candidate.edit.start - unit.start, candidate.edit.end - unit.start
+        if not operator and applied(texts, start, end, candidate.edit.tokens) == result:
+            operator = candidate.operator
+    return Found(name, operator, edits) if operator and edits.total() < _MOST else None
+
+
+def of_fix(fix: Fix) -> Found | None:
+    """The same of a mined fix."""
+    module = Module(fix.before.encode("utf-8"))
+    unit, (edit,) = module.units[0], fix.edits
+    scope = Scope.of(module, unit, extra_names=fix.names)
+    change = edit.start - unit.start, edit.end - unit.start, edit.tokens
+    return found(fix.package, module, unit, scope, change)
 
 
 def of_problem(problem: RedRepository) -> Found | None:
@@ -71,19 +78,10 @@ def of_problem(problem: RedRepository) -> Found | None:
     fix = reference(problem)
     if fix is None:
         return None
-    path, name, wanted = fix
+    path, name, change = fix
     module = Module(problem.files[path])
     unit = next(unit for unit in module.units if unit.name == name)
-    texts = [leaf.text for leaf in module.leaves[unit.start : unit.end]]
-    result = applied(texts, *wanted)
-    edits: Counter[str] = Counter()
-    operator = ""
-    for candidate in islice(enumerate_edits(module, unit, Scope.of(module, unit)), _MOST):
-        edits[candidate.operator] += 1
-        start, end = candidate.edit.start - unit.start, candidate.edit.end - unit.start
-        if not operator and applied(texts, start, end, candidate.edit.tokens) == result:
-            operator = candidate.operator
-    return Found(problem.task, operator, edits) if operator and edits.total() < _MOST else None
+    return found(problem.task, module, unit, Scope.of(module, unit), change)
 
 
 def fitted(cases: Sequence[Found], times: Sequence[float]) -> dict[str, float]:
@@ -131,7 +129,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"to {OPERATOR_SHARES.name}")
     options = parser.parse_args()
     sample = sample_for_profile(fx.read(options.fixes), options.number)
-    cases = [case for case in map(found, sample) if case is not None]
+    cases = [case for case in map(of_fix, sample) if case is not None]
     packages = sorted({case.package for case in cases})
     random.Random(0).shuffle(packages)
     half = set(packages[::2])

@@ -200,13 +200,18 @@ def train(
     a report only, since all must at the same step, and closing the generator of one saves nothing.
 
     Raises:
-      ValueError: the devices are not a multiple of `config.train.tensor`, or the layers not one of `config.train.kept`.
+      ValueError: the devices are not a multiple of `config.train.tensor`.
       FileNotFoundError: no shards in `data`.
-      CheckpointError: the state to resume, `start`, or the vocabulary of a corpus does not fit.
+      CheckpointError: the state to resume, `start`, `config.train.kept`, or the vocabulary of a corpus does not fit.
     """
     began = time.monotonic()
-    if config.train.kept and config.model.layers % config.train.kept:
-        raise ValueError(f"train.kept is no divisor of the {config.model.layers} layers")
+    kept, layers = config.train.kept, config.model.layers
+    if kept and (layers % kept or kept == layers):
+        raise CheckpointError(f"train.kept is no divisor of the {layers} layers, or all of them")
+    if kept and start is None:
+        raise CheckpointError(
+            "train.kept keeps the layers of weights, and there are none to start --from"
+        )
     folders = [data] if isinstance(data, Path) else list(data)
     for folder in folders:
         if not (folder / VOCAB).is_file():

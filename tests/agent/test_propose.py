@@ -300,9 +300,9 @@ def test_a_unit_is_not_read_before_an_edit_of_it_may_be_next(streams, told, foun
 
 
 def test_suspicion_is_shared_among_the_units(found):
-    parts = shares(found)
+    parts = shares(biases(found))
     assert sum(parts) == pytest.approx(1.0) and parts[0] > parts[1] > 0
-    assert shares(found[:1]) == [1.0]
+    assert shares(biases(found[:1])) == [1.0]
 
 
 def test_the_stream_begins_before_all_is_scored(streams, told, monkeypatch, predictor):

@@ -195,6 +195,10 @@ def test_training_can_start_from_weights(setup, data, tmp_path):
     odd = Config(deeper, dataclasses.replace(added, kept=3))
     with pytest.raises(ValueError, match="no divisor of the 4 layers"):
         list(train(odd, data, tmp_path / "odd", start=start))
+    for kept, begin, said in ((4, start, "or all of them"), (2, None, "none to start --from")):
+        odd = Config(deeper, dataclasses.replace(added, kept=kept))
+        with pytest.raises(CheckpointError, match=said):
+            list(train(odd, data, tmp_path / "odd", start=begin))
     other = dataclasses.replace(setup.model, width=2 * setup.model.width)
     with pytest.raises(CheckpointError, match="has another model"):
         list(

@@ -57,21 +57,6 @@ def swap_arguments(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 
 
 @operator(
-    "swap_calls", "order", 2, "call", ("f(g(a))", "g(f(a))"), ("a.f(g(b), c)", "g(a.f(b), c)")
-)
-def swap_calls(view: View, scope: Scope, item: Item) -> Iterator[Change]:
-    """Exchange two functions of which one is called with what the other returns."""
-    arguments = _arguments(view, item)
-    inner = arguments.children[0] if arguments and arguments.children else None
-    if inner is None or inner.kind != "call" or _arguments(view, inner) is None:
-        return
-    outer, called = item.children[0], inner.children[0]
-    if view.tokens(outer) != view.tokens(called):
-        middle = tuple(view.texts[outer.end : called.start])
-        yield outer.start, called.end, (*view.tokens(called), *middle, *view.tokens(outer))
-
-
-@operator(
     "argument_delete",
     "deletion",
     2,

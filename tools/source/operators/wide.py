@@ -69,6 +69,20 @@ def swap_values(view: View, scope: Scope, item: Item) -> Iterator[Change]:
             yield _exchanged(view, (first.start, first.end), (second.start, second.end))
 
 
+@operator(
+    "swap_calls", "order", 2, "call", ("f(g(a))", "g(f(a))"), ("a.f(g(b), c)", "g(a.f(b), c)")
+)
+def swap_calls(view: View, scope: Scope, item: Item) -> Iterator[Change]:
+    """Exchange two functions of which one is called with what the other returns."""
+    arguments = item.children[-1]
+    inner = next(iter(arguments.children), None) if arguments.kind == "argument_list" else None
+    if inner is None or inner.kind != "call" or inner.children[-1].kind != "argument_list":
+        return
+    outer, called = item.children[0], inner.children[0]
+    if view.tokens(outer) != view.tokens(called):
+        yield _exchanged(view, (outer.start, outer.end), (called.start, called.end))
+
+
 @operator("hoist", "deletion", 2, "load", ("f(g(h(a)))", "f(a)"), ("a + b * c - d", "a"))
 def hoist(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     """An expression by one far inside it."""
