@@ -93,12 +93,14 @@ class Reader:
         gc.disable()  # while JAX is imported a full collection takes 0.1 s, in which no key is answered
         try:
             from trm.predict import Predictor
+            from trm.warm import compile_apart
 
             if self._closed:
                 return
             predictor = Predictor(
                 self.checkpoint, untrained=self.rank == "untrained", seed=self.seed
             )
+            compile_apart(predictor, self.checkpoint, lambda: self._closed)
             for _ in predictor.warm():
                 if self._closed:
                     return

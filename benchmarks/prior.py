@@ -1,11 +1,14 @@
 """How likely each operator is to have the repair, before a model has read anything: fitted to mined fixes.
 
-    python benchmarks/prior.py --fixes mined/fixes.jsonl.gz [--number N] [--problems P --weight W] [--write]
+    python benchmarks/prior.py --fixes mined/fixes.jsonl.gz [--mirror M] [--number N] [--problems P --weight W] [--write]
 
 Of a fix of one edit all edits of the operators are enumerated. The chance that an operator has the fix is its weight among those
 that have any edit there, and its edits share that chance alike. Weights are the likeliest ones (minorization-maximization, as of
 a Plackett-Luce choice: Hunter, Annals of Statistics 2004) of half of the repositories; of the other half the nats of the fixes
 are printed, beside those by shares of the tiers. --write stores the weights that `agent.propose` mixes with the model.
+
+--mirror (as of `data mine`) shows each fix in its file before the commit, so that what the file lends counts; without it only
+names in reach are known.
 
 --problems adds the references of problems of benchmarks/packages.py, each as W fixes: bugs that somebody wrote by hand are others
 than those that get as far as a commit.
@@ -17,8 +20,9 @@ import argparse
 import json
 import math
 import random
+import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,9 +38,11 @@ from tools.source.operators.view import Change
 from trm.data import fixes as fx
 from trm.data.fixes import Fix
 from trm.data.mined import sample_for_profile
+from trm.data.sources import git_directory, load_sources
 
 _TIERS = {1: 0.5, 2: 0.35, 3: 0.12, 4: 0.03}
 _MOST = 60_000  # edits of a function
+_LONGEST_FILE = 200_000  # bytes
 _ROUNDS = 200
 _AS_SEEN = 0.5  # fixes that each operator is taken to have had beside those it had
 
@@ -64,13 +70,30 @@ def found(name: str, module: Module, unit: Unit, scope: Scope, fix: Change) -> F
     return Found(name, operator, edits) if operator and edits.total() < _MOST else None
 
 
-def of_fix(fix: Fix) -> Found | None:
-    """The same of a mined fix."""
+def of_fix(fix: Fix, repositories: Mapping[str, Path]) -> Found | None:
+    """The same of a mined fix. repositories: git directories by name."""
     module = Module(fix.before.encode("utf-8"))
     unit, (edit,) = module.units[0], fix.edits
-    scope = Scope.of(module, unit, extra_names=fix.names)
     change = edit.start - unit.start, edit.end - unit.start, edit.tokens
+    texts = [leaf.text for leaf in module.leaves[unit.start : unit.end]]
+    place = in_file(fix, texts, repositories[fix.package]) if repositories else None
+    module, unit = place or (module, unit)
+    scope = Scope.of(module, unit, extra_names=fix.names)
     return found(fix.package, module, unit, scope, change)
+
+
+def in_file(fix: Fix, texts: Sequence[str], repository: Path) -> tuple[Module, Unit] | None:
+    """The function, of these leaves, in its file before the commit; None where it is not found there."""
+    _, path, _ = fix.origin.split(":", 2)
+    command = ["git", f"--git-dir={repository}", "show", f"{fix.commit}^:{path}"]
+    source = subprocess.run(command, capture_output=True, check=False).stdout
+    if not 0 < len(source) < _LONGEST_FILE:
+        return None
+    module = Module(source)
+    for unit in module.units:
+        if [leaf.text for leaf in module.leaves[unit.start : unit.end]] == texts:
+            return module, unit
+    return None
 
 
 def of_problem(problem: RedRepository) -> Found | None:
@@ -123,13 +146,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--fixes", type=Path, required=True, help="of data mine")
+    parser.add_argument("--mirror", type=Path, help="where data mine has its repositories")
     parser.add_argument("--number", type=int, default=3000)
     parser.add_argument("--problems", type=Path)
     parser.add_argument("--weight", type=float, default=1.0, help="of a problem")
     parser.add_argument("--write", action="store_true", help=f"to {OPERATOR_SHARES.name}")
     options = parser.parse_args()
     sample = sample_for_profile(fx.read(options.fixes), options.number)
-    cases = [case for case in map(of_fix, sample) if case is not None]
+    repositories = {}
+    if options.mirror:
+        repositories = {s.name: git_directory(s, options.mirror) for s in load_sources()}
+    cases = [case for fix in sample if (case := of_fix(fix, repositories)) is not None]
     packages = sorted({case.package for case in cases})
     random.Random(0).shuffle(packages)
     half = set(packages[::2])

@@ -50,17 +50,43 @@ class Compiled:
         return run(*arrays)
 
     def _find(self, key: str, arrays: tuple, static: dict[str, Any]) -> Callable[..., Any]:
-        name = hashlib.sha256(key.encode()).hexdigest()[:24]
-        file = _folder() / f"{self._name}-{name}.pickle"
+        file = _folder() / f"{self._name}-{_short(key)}.pickle"
         try:
             return serialize_executable.deserialize_and_load(*pickle.loads(file.read_bytes()))
         except Exception:  # missing, truncated, or what this backend cannot load
             pass
         made = self._jitted.lower(*arrays, **static).compile()
-        # what XLA itself read from a cache cannot be written again: it lacks functions that were compiled in place
-        if not getattr(jax.config, "jax_compilation_cache_dir", None):
+        if not _elsewhere():
             _keep(file, made)
         return made
+
+
+def is_writable() -> bool:
+    """Whether executables are kept here."""
+    try:
+        _folder().mkdir(parents=True, exist_ok=True)
+        return os.access(_folder(), os.W_OK) and not _elsewhere()
+    except OSError:
+        return False
+
+
+def mark(what: str) -> None:
+    """Note that all executables for `what` are kept."""
+    (_folder() / f"{_short(what)}.ready").touch()
+
+
+def is_marked(what: str) -> bool:
+    """Whether that was noted, for this version of code, JAX and machine."""
+    return (_folder() / f"{_short(what)}.ready").is_file()
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def _elsewhere() -> bool:
+    """Whether JAX's own cache is used: what XLA read from it cannot be written again, it lacks functions compiled in place."""
+    return bool(getattr(jax.config, "jax_compilation_cache_dir", None))
 
 
 def _keep(file: Path, executable: Any) -> None:

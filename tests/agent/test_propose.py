@@ -21,12 +21,14 @@ from agent.propose import (
     _PRIOR,
     _SETTLED,
     _SHARES,
+    _TWIN,
     _UNREAD,
     ModelStream,
     _merged,
     biases,
     merged,
     shares,
+    twin,
 )
 from agent.reading import Reader, encode_suspect
 from agent.suggest import Suggestion
@@ -141,7 +143,7 @@ def test_the_models_order_is_its_score_and_the_place(told, streams, predictor, f
         exact = predictor.score(stream.analysis, edits)
         written = 0
         for candidate, score in zip(some, exact, strict=True):
-            if not math.isfinite(score):
+            if not math.isfinite(score) or candidate.operator == "repeated":
                 continue
             line = math.log(suspect.scores[candidate.line])
             model = score + _LINE_WEIGHT * line + math.log(1 - _PRIOR) + stream.bias
@@ -184,7 +186,7 @@ def test_the_model_tries_all_that_the_operators_know(told, found):
     assert set(known) <= set(rows)
     for edit, row in rows.items():
         assert row.tier == known.get(edit, 0), "tier 0 is what only the network writes"
-        assert (row.operator == "model") == (edit not in known)
+        assert (row.operator in ("model", "repeated")) == (edit not in known)
 
 
 def test_streams_are_merged_in_order(streams, told):
@@ -438,3 +440,35 @@ def test_code_that_has_nothing_to_do_with_the_failure_waits(found):
         order.append(each)
         stream.answered(each, each in far)
     assert order[:5] == far[:5] and order[5:] == [candidate(3, 0, -2.0), far[5]], "a unit of five"
+
+
+def test_an_edit_is_repeated_where_the_code_is_alike() -> None:
+    def repeated(text: str, start: int, end: int, token: str) -> str | None:
+        change = twin(list(text), start, end, [token])
+        if change is None:
+            return None
+        return text[: change[0]] + "".join(change[2]) + text[change[1] :]
+
+    text = "a=f.L(b);c=f.L(d);e=L"
+    assert repeated(text, 4, 5, "R") == "a=f.R(b);c=f.R(d);e=L", "the same leaves on either side"
+    assert repeated(text, 5, 5, "m") == "a=f.Lm(b);c=f.Lm(d);e=L", "between the same leaves"
+    assert repeated(text, 1, 2, "-") == "a-f.L(b);c-f.L(d);e-L", "beside others, all there are"
+    assert repeated(text, 6, 7, "x") is None, "stands once"
+    assert repeated("x=x=x=x=x=", 1, 2, "-") is None, "too many"
+
+
+def test_repeated_edits_come_after_what_they_repeat(told):
+    repeated = 0
+    for candidates in told:
+        first: dict[tuple[str, ...], float] = {}
+        for candidate in candidates:
+            base, texts = candidate.suspect.start, candidate.suspect.file.module.leaves
+            unit = [leaf.text for leaf in texts[base : candidate.suspect.end]]
+            edit = candidate.edit
+            if candidate.operator == "repeated":
+                repeated += 1
+                assert candidate.score == pytest.approx(first[edit.tokens] - _TWIN)
+            made = twin(unit, edit.start - base, edit.end - base, edit.tokens)
+            if made is not None:
+                first.setdefault(made[2], candidate.score)
+    assert repeated > 5

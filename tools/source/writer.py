@@ -31,7 +31,7 @@ def is_operand_end(token: str) -> bool:
         bool(token)
         and (token[0].isalnum() or token[0] in "_\"'.")
         and token != "."
-        and not keyword.iskeyword(token)
+        and not keyword.iskeyword(token.rpartition(" ")[2])  # of "not in" and "is not" too
     )
 
 

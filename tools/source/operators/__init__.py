@@ -16,10 +16,12 @@ from tools.source.edits import Edit
 from tools.source.leaves import Module, Unit
 from tools.source.operators import (
     calls,
+    cases,
     conditions,
     copies,
     loans,
     names,
+    patterns,
     statements,
     swaps,
     values,
@@ -111,6 +113,6 @@ def _habit(texts: Sequence[str], start: int, end: int, tokens: tuple[str, ...]) 
     return HABITS.get((texts[start], tokens[0]), 1.0) if end - start == len(tokens) == 1 else 1.0
 
 
-__all__ = ["FAMILIES", "OPERATORS", "Candidate", "Operator", "Scope", "calls", "canonical", "conditions",
-           "copies", "enumerate_edits", "loans", "names", "raw_changes", "sample_edit", "statements", "swaps", "values",
-           "wide"]  # fmt: skip
+__all__ = ["FAMILIES", "OPERATORS", "Candidate", "Operator", "Scope", "calls", "canonical", "cases", "conditions",
+           "copies", "enumerate_edits", "loans", "names", "patterns", "raw_changes", "sample_edit", "statements", "swaps",
+           "values", "wide"]  # fmt: skip

@@ -112,8 +112,19 @@ def condition_constant(view: View, scope: Scope, item: Item) -> Iterator[Change]
     "condition",
     ("if a:\n    b", "if a is not None:\n    b"),
     ("if a:\n    b", "if a is None:\n    b"),
+    ("if not a:\n    b", "if a is None:\n    b"),
+    ("if a is None:\n    b", "if not a:\n    b"),
 )
 def none_check(view: View, scope: Scope, item: Item) -> Iterator[Change]:
+    if item.kind == "not_operator" and view.level(item.children[0]) > _COMPARISON:
+        inner = view.tokens(item.children[0])
+        for symbol, value in (("is", "None"), ("==", "0")):
+            yield view.put(item, (*inner, symbol, value), _COMPARISON)
+    elif item.kind == "comparison_operator" and view.texts[item.start : item.end][-2:] == [
+        "is",
+        "None",
+    ]:
+        yield view.put(item, ("not", *view.tokens(item.children[0])), _NOT)
     if item.kind in ("identifier", "attribute", "subscript", "call"):
         for symbol, value in (
             ("is not", "None"),

@@ -1,4 +1,4 @@
-"""Statements that stand elsewhere in the file.
+"""Statements, arguments and suffixes that stand elsewhere in the file.
 
 Of statements of up to 14 tokens one in seven stands twice in its function, letter for letter, and one in five in another
 function of its file only (60 of the training projects): the plastic surgery hypothesis (Barr et al., FSE 2014).
@@ -7,13 +7,14 @@ function of its file only (60 of the training projects): the plastic surgery hyp
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from tools.source.leaves import DEDENT, INDENT, NEWLINE, Module
+from tools.source.leaves import DEDENT, INDENT, NEWLINE, Leaf, Module
 from tools.source.operators.base import operator
 from tools.source.operators.scope import Scope, known_names
 from tools.source.operators.statements import in_function, in_loop
+from tools.source.operators.values import is_value
 from tools.source.operators.view import Change, Item, Tokens, View
 
 _SIMPLE = frozenset({"expression_statement", "return_statement", "raise_statement", "delete_statement",
@@ -22,6 +23,8 @@ _ENDS = ("return_statement", "raise_statement", "break_statement", "continue_sta
 _COUNTED = {"+=": "-=", "-=": "+="}  # what one function adds, another takes away
 _LONGEST = 16  # tokens
 _MOST = 60  # statements lent to a unit
+_PART = 8  # tokens of an argument or suffix
+_SUFFIXES = 24  # lent to a unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,15 @@ class _Statement:
     tokens: Tokens
     names: frozenset[str]
     guard: bool
+
+
+def _variables(leaves: Sequence[Leaf]) -> frozenset[str]:
+    """Names that are read or bound."""
+    return frozenset(
+        leaf.text for leaf in leaves
+        if leaf.kind == "identifier" and leaf.field != "attribute"
+        and (leaf.parent, leaf.field) != ("keyword_argument", "name")
+    )  # fmt: skip
 
 
 @functools.lru_cache(maxsize=8)
@@ -49,11 +61,7 @@ def _statements(module: Module) -> list[_Statement]:
         guard = node.kind == "if_statement" and layout == [NEWLINE, INDENT]
         if not guard and (node.kind not in _SIMPLE or layout):
             continue
-        names = frozenset(
-            leaf.text for leaf in inside
-            if leaf.kind == "identifier" and leaf.field != "attribute"
-            and (leaf.parent, leaf.field) != ("keyword_argument", "name")
-        )  # fmt: skip
+        names = _variables(inside)
         end = (NEWLINE, DEDENT) if guard else (NEWLINE,)
         found.append(_Statement(node.start, (*(leaf.text for leaf in inside), *end), names, guard))
     return found
@@ -101,9 +109,97 @@ def statement_borrow(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     last = item.field == "after"
     if (last and place.kind in _ENDS) or not in_function(view, place):
         return
-    loop = in_loop(place)
+    loop, at = in_loop(place), item.start
     for statement in _lent(view):
+        size = len(statement.tokens)
+        beside = tuple(view.texts[at : at + size]), tuple(view.texts[max(0, at - size) : at])
+        if statement.tokens in beside:
+            continue
         if {"break", "continue"} & set(statement.tokens) and not loop:
             continue
         if last or statement.guard or statement.tokens[0] not in ("return", "raise"):
             yield item.start, item.start, statement.tokens
+
+
+Part = tuple[int, Tokens, frozenset[str]]  # first leaf, tokens, names
+
+
+@functools.lru_cache(maxsize=8)
+def _parts(module: Module) -> tuple[dict[str, list[Part]], list[Part]]:
+    """({last name of a callee: arguments of its calls}, suffixes `.name(arguments)` of calls with arguments)."""
+    nodes, leaves = module.nodes, module.leaves
+    arguments: dict[str, list[Part]] = {}
+    suffixes: list[Part] = []
+    for node in nodes:
+        parent = nodes[node.parent] if node.parent >= 0 else None
+        if parent is None:
+            continue
+        inside = leaves[node.start : node.end]
+        tokens = tuple(leaf.text for leaf in inside)
+        if (
+            parent.kind == "argument_list"
+            and len(tokens) <= _PART
+            and leaves[parent.start].text == "("
+        ):
+            callee = leaves[parent.start - 1].text if parent.start else ""
+            arguments.setdefault(callee, []).append((node.start, tokens, _variables(inside)))
+        elif (
+            node.kind == "argument_list"
+            and 2 < len(tokens) <= _PART - 2
+            and leaves[node.start - 2].text == "."
+        ):
+            name = leaves[node.start - 1].text
+            suffixes.append((node.start, (".", name, *tokens), _variables(inside)))
+    return arguments, suffixes
+
+
+def _nearest(view: View, parts: Sequence[Part], most: int) -> list[Tokens]:
+    """Those whose names the unit knows."""
+    module, unit = view.module, view.unit
+    known = known_names(module) | set(view.texts[unit.start : unit.end])
+    middle = (unit.start + unit.end) // 2
+    near = sorted(parts, key=lambda part: abs(part[0] - middle))
+    return list(dict.fromkeys(tokens for _, tokens, names in near if names <= known))[:most]
+
+
+@functools.lru_cache(maxsize=64)
+def _suffixes(view: View) -> list[Tokens]:
+    return _nearest(view, _parts(view.module)[1], _SUFFIXES)
+
+
+@operator(
+    "argument_borrow",
+    "insertion",
+    2,
+    "argument_list",
+    ("f(a)\nx.f(b, c=1)", "f(a, c=1)\nx.f(b, c=1)"),
+    ("f(a)\nf(b.c, d)", "f(b.c, a)\nf(b.c, d)"),
+)
+def argument_borrow(view: View, scope: Scope, item: Item) -> Iterator[Change]:
+    """An argument that another call of a function of this name has."""
+    texts = view.texts
+    lent = _parts(view.module)[0].get(texts[item.start - 1], ()) if item.start else ()
+    own = {view.tokens(child) for child in item.children}
+    close = item.end - 1
+    comma: Tokens = (",",) if item.children and texts[close - 1] != "," else ()
+    for tokens in _nearest(view, lent, _SUFFIXES):
+        if tokens in own:
+            continue
+        yield close, close, (*comma, *tokens)
+        if item.children and tokens[1:2] != ("=",) and tokens[0] not in ("*", "**"):
+            yield item.children[0].start, item.children[0].start, (*tokens, ",")
+
+
+@operator(
+    "suffix_borrow",
+    "insertion",
+    3,
+    "identifier call attribute subscript string",
+    ("f(a)\nb.c(1, 'd')", "f(a.c(1, 'd'))\nb.c(1, 'd')"),
+)
+def suffix_borrow(view: View, scope: Scope, item: Item) -> Iterator[Change]:
+    """A call with arguments of a method, as it stands elsewhere."""
+    if is_value(item):
+        for tokens in _suffixes(view):
+            if tuple(view.texts[item.end : item.end + len(tokens)]) != tokens:
+                yield item.end, item.end, tokens

@@ -16,7 +16,7 @@ _BUILTIN_GROUPS = (
     ("floor", "ceil", "round", "int", "trunc"),
     ("isinstance", "issubclass", "hasattr", "callable", "getattr"),
 )
-_EXCEPTIONS = ("ValueError", "TypeError", "KeyError", "IndexError", "AttributeError", "RuntimeError",
+EXCEPTIONS = ("ValueError", "TypeError", "KeyError", "IndexError", "AttributeError", "RuntimeError",
                "Exception", "StopIteration", "NotImplementedError", "OSError", "LookupError")  # fmt: skip
 _METHOD_GROUPS = (
     ("append", "extend", "insert", "add", "remove", "pop", "discard", "update", "appendleft", "clear"),
@@ -102,8 +102,8 @@ def builtin(view: View, scope: Scope, item: Item) -> Iterator[Change]:
 
 @operator("exception", "name", 2, "identifier", ("raise ValueError(x)", "raise TypeError(x)"))
 def exception(view: View, scope: Scope, item: Item) -> Iterator[Change]:
-    if item.load and view.texts[item.start] in _EXCEPTIONS:
-        for other in _EXCEPTIONS:
+    if item.load and view.texts[item.start] in EXCEPTIONS:
+        for other in EXCEPTIONS:
             yield item.start, item.end, (other,)
 
 
