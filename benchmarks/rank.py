@@ -123,6 +123,8 @@ def readers(options: argparse.Namespace) -> dict[str, Reader]:
     rows: dict[str, Reader] = {}
     for rank in options.rank.split(","):
         rows[rank] = Reader(rank, options.checkpoint, 0, Budget(1e9, None))
+        if rows[rank].reads:
+            _ = rows[rank].predictor  # compiled now: candidates that come meanwhile are not its own
     for steps in filter(None, options.steps.split(",")):
         predictor = Predictor(options.checkpoint, steps=int(steps))
         rows[f"trm, steps={steps}"] = Reader("trm", None, 0, Budget(1e9, None), predictor)

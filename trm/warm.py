@@ -3,7 +3,7 @@
 JAX holds the interpreter's lock while it traces and lowers, 0.1 to 0.2 s at a time. The process that needs the executables only
 loads them from the cache (trm.compiled).
 
-    python -P -m trm.warm [CHECKPOINT]
+    python -P -m trm.warm PARENT [CHECKPOINT]
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trm import compiled
-from trm.predict import Predictor
+if TYPE_CHECKING:  # JAX is imported once somebody looks after the parent
+    from trm.predict import Predictor
 
 _LENGTHS = (128, 64, 256, 512)  # padded lengths of units; most have the first
 _NICENESS = 5
@@ -37,10 +38,13 @@ def compile_apart(
     That process goes on with those for shorter and longer units, and ends with this one. Where it cannot be started or fails, or
     the cache cannot be written, this process will compile for itself, as it calls. stopped: nobody waits any more.
     """
+    from trm import compiled
+
     missing = [length for length in _LENGTHS if not compiled.is_marked(_mark(predictor, length))]
     if not missing or not compiled.is_writable():
         return
-    command = [sys.executable, "-P", "-m", "trm.warm", *([str(checkpoint)] if checkpoint else [])]
+    command = [sys.executable, "-P", "-m", "trm.warm", str(os.getpid())]
+    command += [str(checkpoint)] if checkpoint else []
     null = subprocess.DEVNULL
     try:
         child = subprocess.Popen(command, stdin=null, stdout=null, stderr=null)
@@ -65,10 +69,13 @@ def _end_with(parent: int) -> None:
 
 def main() -> None:
     """Compile what is missing, what most units need first."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(int(sys.argv[1]),), daemon=True).start()
+    from trm import compiled
+    from trm.predict import Predictor
+
     with contextlib.suppress(AttributeError, OSError):  # no such call on Windows
         os.nice(_NICENESS)
-    predictor = Predictor(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    predictor = Predictor(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
     for length in _LENGTHS:
         for _ in predictor.warm((length,)):
             pass

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import ast
 import random
+import re
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tools.source.edits import EditError, apply_edit, parses
 from tools.source.leaves import Module
-from tools.source.operators import OPERATORS, Scope, canonical, enumerate_edits, sample_edit
+from tools.source.operators import (
+    OPERATORS,
+    Scope,
+    canonical,
+    enumerate_edits,
+    patterns,
+    sample_edit,
+)
 
 EXAMPLES = [
     pytest.param(operator, before, after, id=f"{operator.name}-{number}")
@@ -218,3 +228,23 @@ def test_operators_are_broken_as_people_break_them(operator, right, wrong) -> No
     assert written.most_common(1)[0][0] == wrong
     # and no other way is lost
     assert len(written) >= 4 and min(written.values()) < written[wrong] / 3
+
+
+@given(st.text("ab.*+?[]()^$|\\\\dw{1,}%:", max_size=12))
+def test_varied_regular_expressions_are_others_and_compile(body: str) -> None:
+    found = patterns._varied(body)
+    assert body not in found and len(set(found)) == len(found)
+    for other in found:
+        re.compile(other)
+
+
+def test_a_string_with_escapes_stays_what_it_is() -> None:
+    """Only what is written without other escapes is read as a pattern: a newline is no `\\n` of re."""
+    for source in (
+        b"import re\ndef f(a):\n    re.match('a\\n+', a)\n",
+        b"def f(a):\n    g('a+', a)\n",
+    ):
+        module = Module(source)
+        unit = next(unit for unit in module.units if unit.kind == "function")
+        found = enumerate_edits(module, unit, Scope.of(module, unit))
+        assert "pattern" not in {candidate.operator for candidate in found}

@@ -1,4 +1,4 @@
-"""Cases that code leaves out: a further type, value or test, a default, a look that may be in vain.
+"""Cases that code leaves out: a further type or value, a default, a look that may be in vain.
 
 Of 1,500 mined fixes of one edit, seen with their files, a third was within the reach of the other operators; these are the
 commonest forms among the rest that need no new words (docs/experiments.md, session 21).
@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from tools.source.leaves import NEWLINE, Module
+from tools.source.leaves import Module
 from tools.source.operators.base import operator
 from tools.source.operators.names import EXCEPTIONS
 from tools.source.operators.scope import Scope, known_names
@@ -29,10 +29,7 @@ _EMPTY: tuple[Tokens, ...] = (
     ("(", ")"),
     ("False",),
 )
-_TESTED = ("comparison_operator", "not_operator", "call", "attribute", "subscript")
-_LONGEST = 12  # tokens of a test
-_MOST = 40  # tests, types or literals lent to a unit
-_OPERANDS = ("boolean_operator", "not_operator", "if_clause")
+_MOST = 40  # types or literals of the file
 
 
 @functools.lru_cache(maxsize=8)
@@ -224,77 +221,3 @@ def length_value(view: View, scope: Scope, item: Item) -> Iterator[Change]:
     if item.load:
         for name in scope.locals[:8]:
             yield item.start, item.end, ("len", "(", name, ")")
-
-
-@functools.lru_cache(maxsize=8)
-def _tests(module: Module) -> list[tuple[int, Tokens, frozenset[str]]]:
-    """(first leaf, tokens, names) of what conditions of the file test; all bind tighter than `and`."""
-    nodes, leaves = module.nodes, module.leaves
-    found = []
-    for node in nodes:
-        if node.kind not in _TESTED or node.parent < 0:
-            continue
-        if not 3 <= node.end - node.start <= _LONGEST:
-            continue
-        if node.field != "condition" and nodes[node.parent].kind not in _OPERANDS:
-            continue
-        inside = leaves[node.start : node.end]
-        names = frozenset(
-            leaf.text for leaf in inside if leaf.kind == "identifier" and leaf.field != "attribute"
-        )
-        found.append((node.start, tuple(leaf.text for leaf in inside), names))
-    return found
-
-
-@functools.lru_cache(maxsize=64)
-def _lent(view: View) -> list[Tokens]:
-    """Tests of the file whose names the unit knows, nearest first."""
-    module, unit = view.module, view.unit
-    known = known_names(module) | set(view.texts[unit.start : unit.end])
-    middle = (unit.start + unit.end) // 2
-    found: dict[Tokens, None] = {}
-    for _, tokens, names in sorted(_tests(module), key=lambda test: abs(test[0] - middle)):
-        if names <= known and NEWLINE not in tokens:
-            found.setdefault(tokens)
-            if len(found) >= _MOST:
-                break
-    return list(found)
-
-
-@operator(
-    "condition_borrow",
-    "insertion",
-    4,
-    "condition return_statement",
-    (
-        "def f(a):\n    return g(a)\ndef h(a):\n    if a and not isinstance(a, type):\n        b",
-        "def f(a):\n    return g(a) and not isinstance(a, type)\ndef h(a):\n    if a and not isinstance(a, type):\n        b",
-    ),
-    (
-        "def f(a):\n    if a:\n        g(a)\ndef h(a):\n    while a.b < 0:\n        d",
-        "def f(a):\n    if a.b < 0 and a:\n        g(a)\ndef h(a):\n    while a.b < 0:\n        d",
-    ),
-)
-def condition_borrow(view: View, scope: Scope, item: Item) -> Iterator[Change]:
-    """A further boolean operand that is tested elsewhere in the file."""
-    if item.kind == "return_statement":
-        if not item.children or item.children[0].kind not in (
-            "call",
-            "not_operator",
-            "comparison_operator",
-            "identifier",
-        ):
-            return
-        item = item.children[0]
-    elif item.kind == "parenthesized_expression" or (
-        item.parent is not None and item.parent.kind in ("boolean_operator", "not_operator")
-    ):
-        return
-    here = view.tokens(item)
-    for test in _lent(view):
-        if test == here:
-            continue
-        for word, place in (("and", 4), ("or", 3)):
-            own = view.as_operand(item, place)
-            yield view.put(item, (*own, word, *test), place)
-            yield view.put(item, (*test, word, *own), place)

@@ -1,4 +1,4 @@
-"""Statements, arguments and suffixes that stand elsewhere in the file.
+"""Statements, arguments, suffixes and tests that stand elsewhere in the file.
 
 Of statements of up to 14 tokens one in seven stands twice in its function, letter for letter, and one in five in another
 function of its file only (60 of the training projects): the plastic surgery hypothesis (Barr et al., FSE 2014).
@@ -25,6 +25,10 @@ _LONGEST = 16  # tokens
 _MOST = 60  # statements lent to a unit
 _PART = 8  # tokens of an argument or suffix
 _SUFFIXES = 24  # lent to a unit
+_TEST = 12  # tokens of a test
+_TESTS = 40  # lent to a unit
+_TESTED = frozenset({"comparison_operator", "not_operator", "call", "attribute", "subscript"})
+_OPERANDS = frozenset({"boolean_operator", "not_operator", "if_clause"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,3 +207,64 @@ def suffix_borrow(view: View, scope: Scope, item: Item) -> Iterator[Change]:
         for tokens in _suffixes(view):
             if tuple(view.texts[item.end : item.end + len(tokens)]) != tokens:
                 yield item.end, item.end, tokens
+
+
+@functools.lru_cache(maxsize=8)
+def _tests(module: Module) -> list[Part]:
+    """What conditions of the file test; all of it binds tighter than `and`."""
+    nodes, leaves = module.nodes, module.leaves
+    found = []
+    for node in nodes:
+        if node.kind not in _TESTED or node.parent < 0:
+            continue
+        if not 3 <= node.end - node.start <= _TEST:
+            continue
+        if node.field != "condition" and nodes[node.parent].kind not in _OPERANDS:
+            continue
+        inside = leaves[node.start : node.end]
+        found.append((node.start, tuple(leaf.text for leaf in inside), _variables(inside)))
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def _lent_tests(view: View) -> list[Tokens]:
+    return _nearest(view, _tests(view.module), _TESTS)
+
+
+@operator(
+    "condition_borrow",
+    "insertion",
+    4,
+    "condition return_statement",
+    (
+        "def f(a):\n    return g(a)\ndef h(a):\n    if a and not isinstance(a, type):\n        b",
+        "def f(a):\n    return g(a) and not isinstance(a, type)\ndef h(a):\n    if a and not isinstance(a, type):\n        b",
+    ),
+    (
+        "def f(a):\n    if a:\n        g(a)\ndef h(a):\n    while a.b < 0:\n        d",
+        "def f(a):\n    if a.b < 0 and a:\n        g(a)\ndef h(a):\n    while a.b < 0:\n        d",
+    ),
+)
+def condition_borrow(view: View, scope: Scope, item: Item) -> Iterator[Change]:
+    """A further boolean operand that is tested elsewhere in the file."""
+    if item.kind == "return_statement":
+        if not item.children or item.children[0].kind not in (
+            "call",
+            "not_operator",
+            "comparison_operator",
+            "identifier",
+        ):
+            return
+        item = item.children[0]
+    elif item.kind == "parenthesized_expression" or (
+        item.parent is not None and item.parent.kind in ("boolean_operator", "not_operator")
+    ):
+        return
+    here = view.tokens(item)
+    for test in _lent_tests(view):
+        if test == here:
+            continue
+        for word, place in (("and", 4), ("or", 3)):
+            own = view.as_operand(item, place)
+            yield view.put(item, (*own, word, *test), place)
+            yield view.put(item, (*test, word, *own), place)
