@@ -21,6 +21,7 @@ from tools.source.operators import Scope, canonical, raw_changes
 TIERS = (1, 2, 3, 4)
 _HINTS_BEFORE = {1: -3.5, 3: -6.5}  # tier -> score of the hints that come before it
 DOUBT = 2.0  # nats
+LOOKED_AT = 3.0  # nats
 _LINE_IN_VAIN = 2  # edits of a line that left the failure as it was, where none changed it
 _UNIT_IN_VAIN = 5  # the same of a unit
 Key = tuple[int, int, tuple[str, ...]]  # start, end and tokens in the leaves of a unit
@@ -191,10 +192,10 @@ class CostAware:
         line, unit = (self._in_vain.get(place, 0) for place in _places(candidate))
         return DOUBT * ((line >= _LINE_IN_VAIN) + (unit >= _UNIT_IN_VAIN))
 
-    def postpone(self, candidate: Candidate) -> None:
-        """It is slow to validate: it comes once more, later."""
+    def postpone(self, candidate: Candidate, in_vain: bool = False) -> None:
+        """It is slow to validate: it comes once more, later. in_vain: a quick look has shown another failure."""
         self._postponed.add((candidate.path, candidate.edit))
-        self._wait(candidate, self._penalty)
+        self._wait(candidate, self._penalty + in_vain * LOOKED_AT)
 
     def put_back(self, candidate: Candidate) -> None:
         """It was taken and is not decided on: it comes once more, in its place."""

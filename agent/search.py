@@ -141,7 +141,9 @@ def search(
             for number, verdict in verdicts:
                 candidate, mark = flying.pop(number), marks.pop(number)
                 if verdict.outcome is Outcome.POSTPONED:
-                    candidates.postpone(candidate)
+                    looked = verdict.results[-1] if verdict.results else None
+                    other = looked is not None and said(looked) != unchanged
+                    candidates.postpone(candidate, in_vain=other)
                     continue
                 budget.tried += 1
                 since_partial += bool(partial)

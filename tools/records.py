@@ -94,7 +94,7 @@ class Records:
             "spawns": any(extra.get("spawns") for extra in extras),
             "reads": sorted({path for extra in extras for path in extra.get("reads", ())}),
             "cpu_total": total + setup, "args": [], "plain": False, "shadow": "", "texts": False,
-            "proof": False, "warm": False, "behave": False,
+            "proof": False, "warm": False, "behave": False, "guess": False,
             "direct": [] if want_failure else [test for test in tests if test in self.direct],
         }  # fmt: skip
 

@@ -252,7 +252,8 @@ class Runner:
         once `in_time` says no, that is not asked any more.
 
         A candidate whose code cannot be exchanged in the collected suite has the project imported anew, which takes some fifty
-        times as long. Where `exact` says yes to its key it is not run but postponed (Outcome.POSTPONED).
+        times as long. Where `exact` says yes to its key it is postponed (Outcome.POSTPONED), unless it repairs the first test
+        when it is exchanged all the same. The results of a postponed one are those of this guess, if there was one.
         """
 
         records, held = self._records, []
@@ -269,8 +270,15 @@ class Runner:
                 if changes != records.changes:
                     request, changes = options(), records.changes
                 doubted = records.open if limit_seconds is None else ()
+                alike = exact(key)
                 yield Task(
-                    key, files, tests, dict(request), exact=exact(key), doubted=frozenset(doubted)
+                    key,
+                    files,
+                    tests,
+                    dict(request),
+                    exact=alike,
+                    guess=alike,
+                    doubted=frozenset(doubted),
                 )
 
         for task in self._dispatch.drive(tasks(), jobs or self.jobs):

@@ -114,6 +114,7 @@ class Task:
     deaths: int = 0  # workers that ended while this ran
     placed: bool = False
     exact: bool = False  # only where the code can be exchanged in the collected suite
+    guess: bool = False  # or where it repairs a test if it is exchanged though it ran during import: that is worth an import
     doubted: frozenset[str] = frozenset()  # tests that may only be slow where they are cut
     answer: Answer = field(default_factory=Answer)
     began: float = field(default_factory=time.perf_counter)
@@ -132,8 +133,8 @@ class Task:
             method=self.method, wall=time.perf_counter() - self.began, reason=self.reason,
             failure=answer.failures[0] if answer.failures else None,
         )  # fmt: skip
-        if self.exact and answer.inexact:
-            verdict.outcome, verdict.reason = Outcome.POSTPONED, answer.inexact
+        if self.exact and (answer.inexact or self.options["guess"]):
+            verdict.outcome, verdict.reason = Outcome.POSTPONED, answer.inexact or self.reason
             return verdict
         if answer.invalid is not None:
             verdict.outcome = Outcome.INVALID

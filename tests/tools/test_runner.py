@@ -19,7 +19,7 @@ import tools.runner
 from tools import baseline
 from tools.link import Link
 from tools.records import Records
-from tools.runner import Limits, Outcome, Runner, RunnerError, TestResult
+from tools.runner import Limits, Outcome, Runner, RunnerError, TestResult, Verdict
 
 REPOS = Path(__file__).parent.parent / "fixtures" / "repos"
 
@@ -744,6 +744,41 @@ def test_plugins_are_imported_once_for_all_that_import_anew(
     assert outcomes == [Outcome.FAILED, later, later, later]
 
 
+def test_what_ran_during_import_is_looked_at_before_it_is_postponed(tmp_path: Path) -> None:
+    """Exchanged all the same: only what repairs a test so has the project imported anew, which alone decides."""
+    (tmp_path / "scale.py").write_text(
+        "def scale(x):\n    return x + 1\n\ndef cut(x):\n    return x\n\nTABLE = [scale(3), cut(8)]\n"
+    )
+    (tmp_path / "test_scale.py").write_text(
+        "from scale import TABLE, cut, scale\n"
+        "def test_call():\n    assert scale(3) == 6\n"
+        "def test_kept():\n    assert TABLE[0] == 6\n"
+        "def test_old():\n    assert cut(8) == 4 and TABLE[1] == 8\n"
+    )
+    call, kept, old = (f"test_scale.py::test_{name}" for name in ("call", "kept", "old"))
+    with Runner(tmp_path, sys.executable, jobs=1) as runner:
+        assert runner.baseline().failing == [call, kept, old]
+
+        def judge(before: str, after: str, tests: list[str]) -> Verdict:
+            files = changed(tmp_path, "scale.py", before, after)
+            return dict(runner.validate_many([(0, files)], tests, exact=lambda key: True))[0]
+
+        right = judge("x + 1", "x * 2", [call, kept])
+        assert right.outcome is Outcome.PASSED and right.method == "overlay"
+        wrong = judge("x + 1", "x + 2", [call, kept])
+        assert (
+            wrong.outcome is Outcome.POSTPONED
+            and len(wrong.results) == 1
+            and "import" in wrong.reason
+        )
+        unseen = judge("x + 1", "x * 2", [kept])
+        assert unseen.outcome is Outcome.POSTPONED, "the table is still that of the old code"
+        lucky = judge("return x\n", "return x // 2\n", [old])
+        assert lucky.outcome is Outcome.FAILED and lucky.method == "overlay", (
+            "it only seemed to pass"
+        )
+
+
 def test_what_needs_an_import_is_postponed_on_demand(repo) -> None:
     root = repo("import_time")
     with Runner(root, sys.executable) as runner:
@@ -753,5 +788,5 @@ def test_what_needs_an_import_is_postponed_on_demand(repo) -> None:
             dict(runner.validate_many([(0, good)], tests, exact=lambda key, yes=yes: yes))[0]
             for yes in (True, False)
         )
-    assert first.outcome is Outcome.POSTPONED and first.results == [] and first.reason
+    assert first.outcome is Outcome.POSTPONED and first.reason and len(first.results) == 1
     assert second.passed and second.method == "overlay"

@@ -402,8 +402,8 @@ def test_plugins_that_leave_plain_tests_alone_do_not(tmp_path: Path, monkeypatch
 
 
 def test_plugins_that_most_suites_have_do_not_either(tmp_path: Path, monkeypatch) -> None:
-    """Limits of time, benchmarks, random order and seeds, reporters."""
-    for name in ("pytest_timeout", "pytest_benchmark", "pytest_randomly"):
+    """Limits of time, benchmarks, random order and seeds, coverage, reporters."""
+    for name in ("pytest_timeout", "pytest_benchmark", "pytest_randomly", "pytest_cov"):
         pytest.importorskip(name)
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     text = (
@@ -412,15 +412,18 @@ def test_plugins_that_most_suites_have_do_not_either(tmp_path: Path, monkeypatch
         "def test_seed():\n    seed = 7 + zlib.crc32(b'test_one.py::test_seed')\n"
         "    assert shop.double(random.random()) == 2 * random.Random(seed).random()\n\n\n"
         "@pytest.mark.timeout(9)\ndef test_limited():\n    assert shop.double(4) == 8\n\n\n"
+        "@pytest.mark.no_cover\ndef test_uncovered():\n    assert shop.double(4) == 8\n\n\n"
         "def test_fast(benchmark):\n    assert benchmark.pedantic(shop.double, (4,)) == 8\n"
     )
     hook = "def pytest_runtest_logreport(report):\n    print(report.outcome)\n"
-    root = project(tmp_path / "root", "timeout = 60\n", test_one=text, conftest=hook)
+    ini = "timeout = 60\naddopts = --cov=shop\n"
+    root = project(tmp_path / "root", ini, test_one=text, conftest=hook)
     with Runner(root, sys.executable, ["-p", "no:xdist", "-p", "randomly", "-p", "benchmark", "-p", "timeout",
                                        "-p", "no:cacheprovider", "-p", "no:asyncio", "--randomly-seed=7"]) as runner:  # fmt: skip
         tests, direct = proven(runner)
-        assert len(tests) == 4
-        assert direct == {"test_one.py::test_double", "test_one.py::test_seed"}
+        assert len(tests) == 5
+        assert direct == {f"test_one.py::test_{name}" for name in ("double", "seed", "uncovered")}
+        assert any("pytest-cov is switched off" in note for note in runner.baseline().notes)
         assert disagreements(runner, tests, ["x * 2", "x * 3", "x / 0"]) == []
         stream = ((n, changed(f"x * {2 if n % 4 else 3}")) for n in range(60))
         found = dict(runner.validate_many(stream, sorted(direct)))

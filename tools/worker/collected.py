@@ -68,9 +68,8 @@ class Collected:
 
     def run(self):
         confine.become_subreaper()
-        args, notes = runs.arguments(self.settings)
+        args = runs.arguments(self.settings)
         self.plugin = runs.Plugin(self.tree, self.serve)
-        self.plugin.notes.extend(notes)
         self.audit = observe.Audit(self.tree)
         self.audit.install()
         self.recorder = observe.RanCode(self.tree)
@@ -303,7 +302,7 @@ class Collected:
             if path in self.settings["preloaded"]:
                 raise swap.Inexact("%s is imported by pytest itself" % path)
             elif path in self.modules:
-                swaps += swap.plan(self.source(path), data, self.index, self.tree)
+                swaps += swap.plan(self.source(path), data, self.index, self.tree, request["guess"])
             elif path in request["late"]:
                 swap.compile_checked(data, path)
                 late[os.path.realpath(os.path.join(self.settings["root"], path))] = data

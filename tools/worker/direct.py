@@ -31,6 +31,10 @@ GUESTS = {
     "pytest_asyncio.plugin": "asyncio", "anyio.pytest_plugin": "anyio",
     "pytest_timeout": "timeout", "pytest_benchmark.plugin": "benchmark",
     "flaky.flaky_pytest_plugin": "flaky", "pytest_rerunfailures": "flaky",
+    "syrupy": "snapshot",
+    # these show failures otherwise, or report them
+    "pytest_icdiff": "pytest_icdiff", "pytest_clarity.plugin": "pytest_clarity",
+    "pytest_html.plugin": "pytest_html",
 }  # fmt: skip
 # Plugins that set random generators before each part of a test: their `pytest_runtest_call` does so.
 SEEDERS = {"pytest_randomly"}

@@ -151,7 +151,7 @@ class Zygote:
 
         self.ended = True
         plugin = runs.Plugin(observe.Tree(self.settings["root"]), serve)
-        args, _ = runs.arguments(self.settings, request["args"])
+        args = runs.arguments(self.settings, request["args"])
         runs.run_pytest(args, plugin)
         if plugin.errors:
             put(b"L", plugin.errors[:20])

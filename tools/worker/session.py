@@ -38,15 +38,12 @@ def own_cache(args, folder):
 
 
 def arguments(settings, args=None):
-    """(pytest arguments, notes on what was switched off). `args` in place of the user's."""
+    """pytest's arguments. `args` in place of the user's."""
     names = installed_plugins()
     args = settings["args"] if args is None else args
-    extra, notes = own_cache(args, settings["scratch"]), []
-    for name, argument in NEUTRALIZED.items():
-        if name in names:
-            extra.append(argument)
-            notes.append("%s is switched off in the worker (%s)" % (name, argument))
-    return list(args) + extra, notes
+    extra = own_cache(args, settings["scratch"])
+    extra += [argument for name, argument in NEUTRALIZED.items() if name in names]
+    return list(args) + extra
 
 
 class Enough(BaseException):
@@ -72,6 +69,10 @@ class Plugin:
         self.configfile = None if found is None else str(found)
         if getattr(option, "numprocesses", None) or getattr(option, "tx", None):
             self.notes.append("xdist is switched off in the worker (-n0)")
+        if config.pluginmanager.hasplugin("_cov"):
+            # with --no-cov it has started nothing, and fails in tests that are marked `no_cover`
+            config.pluginmanager.unregister(name="_cov")
+            self.notes.append("pytest-cov is switched off in the worker (--no-cov)")
         for name, value in (
             ("numprocesses", 0), ("maxprocesses", None), ("dist", "no"), ("tx", []),
             ("distload", False), ("looponfail", False), ("usepdb", False), ("trace", False),
