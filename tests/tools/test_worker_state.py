@@ -236,6 +236,19 @@ def test_instances_of_classes_written_in_python_are_looked_into(module: Any) -> 
         seen(module)
 
 
+def test_a_property_of_ones_own_kind_is_looked_into(module: Any) -> None:
+    exec(
+        "class Own(property):\n    pass\n"
+        "def read(self, kept=[]):\n    return kept\n"
+        "KEPT = Own(read)\n",
+        vars(module),
+    )
+    before = state.Seen([module], [])
+    assert state.Seen([module], []) == before
+    module.read.__defaults__[0].append(1)
+    assert state.Seen([module], []) != before
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -24,7 +24,7 @@ LARGEST = 1 << 16  # bytes of an array
 STILL = {
     "__future__", "_abc", "_pytest.capture", "abc", "dataclasses", "datetime", "decimal", "fractions", "ipaddress", "logging",
     "numbers",
-    "operator", "pathlib", "sys", "typing", "typing_extensions", "uuid", "zoneinfo",
+    "operator", "pathlib", "pydantic_core._pydantic_core", "sys", "typing", "typing_extensions", "uuid", "zoneinfo",
 }  # fmt: skip
 PLAIN = {
     "ast"
@@ -263,6 +263,9 @@ class Seen:
                         self._add(part)
             elif base in LISTS:
                 self._add(base(base.__iter__(value)))
+            elif base is property:
+                for part in (value.fget, value.fset, value.fdel):
+                    self._add(part)
             elif base is dict:
                 self._dict(dict(dict.items(value)))
                 self._add(getattr(value, "default_factory", None))
