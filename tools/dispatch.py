@@ -254,11 +254,13 @@ class Dispatcher:
     # ------------------------------------------------------------ running
 
     def drive(
-        self, tasks: Iterator[Task], jobs: int, tick: Callable[[], None] | None = None
-    ) -> Iterator[Task]:
+        self, tasks: Iterator[Task], jobs: int, tick: Callable[[], None] | None = None,
+        in_time: Callable[[], bool] = lambda: True,
+    ) -> Iterator[Task]:  # fmt: skip
         """Sends tasks, keeps `jobs` running and a few waiting, yields them when finished.
 
-        Other drives may run in between. Closing the generator kills what it still has running.
+        Other drives may run in between. Closing the generator kills what it still has running, and so does `in_time`, asked every
+        second at least, when it says no.
         """
         drive, exhausted = _Drive(tick=tick), False
         self._set_jobs(jobs)
@@ -280,6 +282,8 @@ class Dispatcher:
                         continue
                     if not drive.again:
                         self._listen()
+                        if not (drive.finished or in_time()):
+                            return
                 except WorkerDied as death:
                     self._revive(death)
         finally:

@@ -248,8 +248,7 @@ class Runner:
         """Judges candidates, `jobs` at once; yields (key, verdict) as they finish.
 
         Candidates are taken from the iterable only shortly before they run. Closing the iterator
-        ends those that are running. Whether a test that was cut is only slow takes seconds to tell:
-        once `in_time` says no, that is not asked any more.
+        ends those that are running, and so does `in_time` when it says no: nothing is said of them.
 
         A candidate whose code cannot be exchanged in the collected suite has the project imported anew, which takes some fifty
         times as long. Where `exact` says yes to its key it is postponed (Outcome.POSTPONED), unless it repairs the first test
@@ -281,7 +280,7 @@ class Runner:
                     doubted=frozenset(doubted),
                 )
 
-        for task in self._dispatch.drive(tasks(), jobs or self.jobs):
+        for task in self._dispatch.drive(tasks(), jobs or self.jobs, in_time=in_time):
             verdict = task.verdict(records.own)
             if verdict.outcome is Outcome.TIMEOUT and verdict.failing_test in task.doubted:
                 held.append(task)
@@ -291,7 +290,7 @@ class Runner:
                     yield from self._settle(held, options)
                     held = []
             elif limit_seconds is None and self._deserves_longer(verdict) and in_time():
-                yield task.key, self._longer(task, stop_at_first, want_failure)
+                yield task.key, self._longer(task, stop_at_first, want_failure, in_time) or verdict
             else:
                 yield task.key, verdict
         if held and in_time():
@@ -313,13 +312,18 @@ class Runner:
         elapsed = time.monotonic() - self._judging_since
         return self._longer_seconds < LONGER_AT_ONCE + LONGER_SHARE * elapsed / (1 + self._in_vain)
 
-    def _longer(self, task: Task, stop: bool, want_failure: bool) -> Verdict:
-        """The verdict on a candidate with more time; what is learned of the test serves those that follow."""
+    def _longer(
+        self, task: Task, stop: bool, want_failure: bool, in_time: Callable[[], bool]
+    ) -> Verdict | None:
+        """The verdict on a candidate with more time; what is learned of the test serves those that follow. None: out of time."""
         records = self._records
         seconds = records.enough()
         options = records.options(task.tests, stop, want_failure, seconds)
         again = Task(task.key, task.files, task.tests, options)
-        (done,) = self._dispatch.drive(iter([again]), self._dispatch.settings["jobs"])
+        jobs = self._dispatch.settings["jobs"]
+        done = next(self._dispatch.drive(iter([again]), jobs, in_time=in_time), None)
+        if done is None:
+            return None
         verdict = done.verdict(records.own)
         cut = verdict.outcome is Outcome.TIMEOUT
         self._in_vain = self._in_vain + 1 if cut else 0

@@ -744,6 +744,25 @@ def test_plugins_are_imported_once_for_all_that_import_anew(
     assert outcomes == [Outcome.FAILED, later, later, later]
 
 
+def test_what_runs_when_time_is_over_is_ended(tmp_path: Path) -> None:
+    """However much time its test would have: whoever asked is told nothing of it."""
+    (tmp_path / "wait.py").write_text("import time\n\ndef wait(x):\n    return x\n")
+    (tmp_path / "test_wait.py").write_text(
+        "import wait\ndef test_wait():\n    assert wait.wait(1) == 2\n"
+    )
+    with Runner(tmp_path, sys.executable, jobs=1) as runner:
+        (test,) = runner.baseline().failing
+        slow = changed(tmp_path, "wait.py", "return x", "time.sleep(60)")
+        end = time.monotonic() + 1.0
+        stream = [(n, slow) for n in range(3)]
+        in_time = lambda: time.monotonic() < end  # noqa: E731
+        verdicts = runner.validate_many(stream, [test], limit_seconds=30.0, in_time=in_time)
+        assert list(verdicts) == []
+        assert time.monotonic() - end < 20.0
+        right = changed(tmp_path, "wait.py", "return x", "return x + 1")
+        assert runner.validate(right, [test]).passed
+
+
 def test_what_ran_during_import_is_looked_at_before_it_is_postponed(tmp_path: Path) -> None:
     """Exchanged all the same: only what repairs a test so has the project imported anew, which alone decides."""
     (tmp_path / "scale.py").write_text(

@@ -161,6 +161,7 @@ class Lines:
         self.tree, self.seen, self._tool = tree, {}, None
         self._sizes, self._paused = {}, False
         self._again = {}  # code -> [how often lines ran again since the last new one]
+        self._foreign = set()  # files that are not the project's
 
     def start(self):
         """False where another tool holds every slot."""
@@ -178,8 +179,9 @@ class Lines:
     def begin(self):
         self.seen, self._again = {}, {}
         if MONITORING is None:
-            threading.settrace(self._call)
-            sys.settrace(self._call)
+            tracer = self._tracer()
+            threading.settrace(tracer)
+            sys.settrace(tracer)
         elif self._tool is not None:
             MONITORING.set_events(self._tool, MONITORING.events.LINE)
             MONITORING.restart_events()
@@ -221,39 +223,53 @@ class Lines:
             self.seen.setdefault(code, set()).add(line)
         return MONITORING.DISABLE
 
-    def _call(self, frame, event, argument):
-        code = frame.f_code
-        if self._paused or self.tree.relative(code.co_filename) is None:
-            return None
-        lines = self.seen.get(code)
-        if lines is None:
-            lines = self.seen[code] = set()
+    def _tracer(self):
+        """What sys.settrace calls for each frame of a test.
+
+        Most frames are of others' code, and few calls of ours show a new line: what is known of a code object is found by its
+        identity, as to hash it takes longer than all the rest.
+        """
+        foreign, relative, watched = self._foreign, self.tree.relative, {}
+
+        def call(frame, event, argument):
+            code = frame.f_code
+            if code.co_filename in foreign or self._paused:
+                return None
+            known = watched.get(id(code))
+            if known is None:
+                if relative(code.co_filename) is None:
+                    foreign.add(code.co_filename)
+                    return None
+                known = watched[id(code)] = self._watch(code)
+            lines, size, again, local, _ = known
+            return None if len(lines) >= size or again[0] > ENOUGH else local
+
+        return call
+
+    def _watch(self, code):
+        """(lines seen, how many there are, [repetitions since the last new one], trace function, code to be kept alive)."""
+        lines, again = self.seen.setdefault(code, set()), self._again.setdefault(code, [0])
         size = self._sizes.get(code)
         if size is None:
             import dis
 
             size = self._sizes[code] = len({line for _, line in dis.findlinestarts(code)})
-        again = self._again.get(code)
-        if again is None:
-            again = self._again[code] = [0]
-        if len(lines) >= size or again[0] > ENOUGH:
-            return None
 
-        def local(inner, what, value):
-            if what == "line":
-                line = inner.f_lineno
+        def local(frame, event, argument):
+            if event == "line":
+                line = frame.f_lineno
                 if line in lines:
                     again[0] += 1
                     if again[0] > ENOUGH:
-                        inner.f_trace_lines = False
+                        frame.f_trace_lines = False
                 else:
                     lines.add(line)
                     again[0] = 0
                     if len(lines) >= size:
-                        inner.f_trace_lines = False
+                        frame.f_trace_lines = False
             return local
 
-        return local
+        return lines, size, again, local, code
 
 
 _WRITE_EVENTS = {
