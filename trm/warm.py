@@ -73,13 +73,14 @@ def main() -> None:
     from trm import compiled
     from trm.predict import Predictor
 
-    with contextlib.suppress(AttributeError, OSError):  # no such call on Windows
-        os.nice(_NICENESS)
     predictor = Predictor(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
     for length in _LENGTHS:
         for _ in predictor.warm((length,)):
             pass
         compiled.mark(_mark(predictor, length))
+        if length == _LENGTHS[0]:  # nobody waits for the others
+            with contextlib.suppress(AttributeError, OSError):  # no such call on Windows
+                os.nice(_NICENESS)
 
 
 if __name__ == "__main__":
