@@ -488,9 +488,9 @@ def test_a_late_model_takes_over_and_nothing_is_tried_twice(
         texts.append(source(self))
         return texts[-1]
 
-    def later(self: CostAware, candidate: Candidate) -> None:
+    def later(self: CostAware, candidate: Candidate, in_vain: bool = False) -> None:
         texts.remove(source(candidate))  # it was not tried
-        postpone(self, candidate)
+        postpone(self, candidate, in_vain)
 
     monkeypatch.setattr(Candidate, "source", noted)
     monkeypatch.setattr(CostAware, "postpone", later)
