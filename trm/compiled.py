@@ -56,7 +56,7 @@ class Compiled:
         except Exception:  # missing, truncated, or what this backend cannot load
             pass
         made = self._jitted.lower(*arrays, **static).compile()
-        if not _elsewhere():
+        if not _jax_has_a_cache():
             _keep(file, made)
         return made
 
@@ -65,7 +65,7 @@ def is_writable() -> bool:
     """Whether executables are kept here."""
     try:
         _folder().mkdir(parents=True, exist_ok=True)
-        return os.access(_folder(), os.W_OK) and not _elsewhere()
+        return os.access(_folder(), os.W_OK) and not _jax_has_a_cache()
     except OSError:
         return False
 
@@ -84,7 +84,7 @@ def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def _elsewhere() -> bool:
+def _jax_has_a_cache() -> bool:
     """Whether JAX's own cache is used: what XLA read from it cannot be written again, it lacks functions compiled in place."""
     return bool(getattr(jax.config, "jax_compilation_cache_dir", None))
 

@@ -135,25 +135,22 @@ def _parts(module: Module) -> tuple[dict[str, list[Part]], list[Part]]:
     arguments: dict[str, list[Part]] = {}
     suffixes: list[Part] = []
     for node in nodes:
-        parent = nodes[node.parent] if node.parent >= 0 else None
-        if parent is None:
+        size = node.end - node.start
+        if node.parent < 0 or size > _PART:
+            continue
+        parent = nodes[node.parent]
+        is_argument = parent.kind == "argument_list" and leaves[parent.start].text == "("
+        is_call = node.kind == "argument_list" and 2 < size <= _PART - 2
+        if not (is_argument or (is_call and leaves[node.start - 2].text == ".")):
             continue
         inside = leaves[node.start : node.end]
-        tokens = tuple(leaf.text for leaf in inside)
-        if (
-            parent.kind == "argument_list"
-            and len(tokens) <= _PART
-            and leaves[parent.start].text == "("
-        ):
+        tokens, names = tuple(leaf.text for leaf in inside), _variables(inside)
+        if is_argument:
             callee = leaves[parent.start - 1].text if parent.start else ""
-            arguments.setdefault(callee, []).append((node.start, tokens, _variables(inside)))
-        elif (
-            node.kind == "argument_list"
-            and 2 < len(tokens) <= _PART - 2
-            and leaves[node.start - 2].text == "."
-        ):
+            arguments.setdefault(callee, []).append((node.start, tokens, names))
+        else:
             name = leaves[node.start - 1].text
-            suffixes.append((node.start, (".", name, *tokens), _variables(inside)))
+            suffixes.append((node.start, (".", name, *tokens), names))
     return arguments, suffixes
 
 
